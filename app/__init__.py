@@ -1,0 +1,1 @@
+"""Anchorage: answers with citations from your own documents."""
