@@ -1,0 +1,1 @@
+"""Answers kept for as long as their retrieval would be the same."""

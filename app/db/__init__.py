@@ -1,0 +1,1 @@
+"""The truth: schema, sessions and migrations."""

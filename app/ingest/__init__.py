@@ -1,0 +1,1 @@
+"""From accepted bytes to visible, indexed chunks."""

@@ -1,0 +1,185 @@
+"""Every environment variable of the service, typed, in one place.
+
+A secret can also come from a file: a systemd credential in ``$CREDENTIALS_DIRECTORY`` named like
+the variable in lower case (``secret_key``, ``redis_password`` ...). In production it does.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import quote
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
+
+MIB = 1024 * 1024
+
+
+class Environment(StrEnum):
+    """Where the service runs: ``production`` refuses to start without its secrets."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class LogFormat(StrEnum):
+    """One JSON object a line for machines, or readable lines for a terminal."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class Strategy(StrEnum):
+    """How passages are found: by meaning, by words, or both fused."""
+
+    HYBRID = "hybrid"
+    DENSE = "dense"
+    SPARSE = "sparse"
+
+
+class AnswerProvider(StrEnum):
+    """Who writes the answer. ``auto``: an OpenAI-compatible server if one is configured, else extractive."""
+
+    AUTO = "auto"
+    OPENAI = "openai"
+    LOCAL = "local"
+    EXTRACTIVE = "extractive"
+
+
+class Settings(BaseSettings):
+    """The service's configuration; unset ``DATABASE_URL`` means embedded mode below ``DATA_DIR``."""
+
+    model_config = SettingsConfigDict(case_sensitive=False, extra="ignore", env_ignore_empty=True)
+
+    app_name: str = "anchorage"
+    app_env: Environment = Environment.DEVELOPMENT
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    log_format: LogFormat = LogFormat.JSON
+    secret_key: SecretStr | None = Field(None, description="Keys the hashes of API keys; at least 32 characters.")
+    api_v1_prefix: str = Field("/api/v1", pattern="^(/[a-z0-9_-]+)+$")
+    allowed_hosts: Annotated[list[str], NoDecode] = ["*"]
+    cors_origins: Annotated[list[str], NoDecode] = []
+
+    data_dir: Path = Field(Path("var"), description="Embedded mode keeps its database and index here.")
+    database_url: SecretStr | None = None
+    database_password: SecretStr | None = Field(None, description="Put into DATABASE_URL, which then carries none.")
+    database_pool_size: int = Field(5, ge=1, le=100)
+
+    redis_url: SecretStr | None = None
+    redis_host: str | None = None
+    redis_port: int = Field(6379, ge=1, le=65535)
+    redis_password: SecretStr | None = None
+    redis_db: int = Field(0, ge=0)
+    redis_pool_size: int = Field(20, ge=1)
+    redis_socket_timeout: float = Field(0.5, gt=0, description="Seconds; a slow cache is skipped, not waited for.")
+
+    qdrant_url: str | None = None
+    qdrant_host: str | None = None
+    qdrant_port: int = Field(6333, ge=1, le=65535)
+    qdrant_api_key: SecretStr | None = None
+    qdrant_collection_name: str = "anchorage"
+    qdrant_timeout: float = Field(10.0, gt=0, description="Seconds a request to Qdrant may take.")
+
+    cache_ttl: int = Field(3600, ge=0, description="Seconds an answer is kept; a hit never extends it. 0 turns it off.")
+    max_cache_size: int = Field(10_000, ge=1, description="Entries of the in-process cache of embedded mode.")
+
+    default_retrieval_strategy: Strategy = Strategy.HYBRID
+    max_retrieval_results: int = Field(20, ge=1, le=100)
+    similarity_threshold: float = Field(0.25, ge=0, le=1, description="Cosine below which a passage is not relevant.")
+
+    answer_provider: AnswerProvider = AnswerProvider.AUTO
+    openai_api_key: SecretStr | None = None
+    openai_base_url: str | None = None
+    openai_model: str = "gpt-4o-mini"
+    ollama_host: str | None = Field(None, description="Base URL of an Ollama server, e.g. http://127.0.0.1:11434.")
+    provider_timeout: float = Field(60.0, gt=0, description="Seconds until an answer must be complete.")
+    local_model_path: Path | None = Field(None, description="A GGUF file; unset means the bundled SmolLM2-135M.")
+    embedding_threads: int = Field(0, ge=0, description="Threads of the bundled embedding model; 0 is all cores.")
+
+    max_upload_bytes: int = Field(32 * MIB, ge=1)
+    max_query_chars: int = Field(4_000, ge=1)
+
+    enable_metrics: bool = True
+    enable_query_logging: bool = True
+    metrics_namespace: str = Field("anchorage", pattern="^[a-z_][a-z0-9_]*$")
+
+    job_lease_seconds: float = Field(60.0, gt=0, description="A job whose worker is silent this long is taken over.")
+    job_poll_seconds: float = Field(1.0, gt=0)
+    job_max_attempts: int = Field(5, ge=1)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Explicit values, then credential files, then the environment."""
+        directory = os.environ.get("CREDENTIALS_DIRECTORY")
+        if directory is None:
+            return init_settings, env_settings
+        return init_settings, SecretsSettingsSource(settings_cls, secrets_dir=directory), env_settings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
+        for name in ("allowed_hosts", "cors_origins"):
+            value = values.get(name)
+            if isinstance(value, str):
+                values[name] = [item.strip() for item in value.split(",") if item.strip()]
+        return values
+
+    @model_validator(mode="after")
+    def _production_has_its_secrets(self) -> Self:
+        if self.secret_key is not None and len(self.secret_key.get_secret_value()) < 32:
+            raise ValueError("SECRET_KEY is shorter than 32 characters; make one with: openssl rand -hex 32")
+        if self.app_env is Environment.PRODUCTION and self.secret_key is None:
+            raise ValueError("SECRET_KEY is not set and APP_ENV is production; make one with: openssl rand -hex 32")
+        return self
+
+    @property
+    def embedded(self) -> bool:
+        """Whether everything runs in this process, with nothing installed beside it."""
+        return self.database_url is None
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database as SQLAlchemy names it; a password from its own variable is put in."""
+        if self.database_url is None:
+            return f"sqlite+aiosqlite:///{self.data_dir.absolute() / 'anchorage.db'}"
+        url = self.database_url.get_secret_value()
+        for prefix in ("postgresql://", "postgres://"):
+            if url.startswith(prefix):
+                url = "postgresql+psycopg://" + url.removeprefix(prefix)
+        if self.database_password is not None:
+            scheme, rest = url.split("://", 1)
+            user, host = rest.split("@", 1)
+            url = f"{scheme}://{user}:{quote(self.database_password.get_secret_value(), safe='')}@{host}"
+        return url
+
+    @property
+    def redis_dsn(self) -> str | None:
+        """The cache's address, or none: then the in-process cache is used."""
+        if self.redis_url is not None:
+            return self.redis_url.get_secret_value()
+        if self.redis_host is None:
+            return None
+        return f"redis://{self.redis_host}:{self.redis_port}/{self.redis_db}"
+
+    @property
+    def qdrant_address(self) -> str | None:
+        """The vector server's URL, or none: then Qdrant Edge runs in this process."""
+        if self.qdrant_url is not None:
+            return self.qdrant_url
+        return None if self.qdrant_host is None else f"http://{self.qdrant_host}:{self.qdrant_port}"

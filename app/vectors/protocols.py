@@ -1,0 +1,92 @@
+"""What the service needs of a vector index; ``qdrant.py`` and ``edge.py`` give it.
+
+The index only *proposes* chunk ids. Whether a chunk is visible, and what its text is, is decided in
+the database. One physical index holds all tenants; every search is filtered by tenant and collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class SparseVector:
+    """Term ids and weights of BM25; the inverse document frequency is applied by the index."""
+
+    indices: list[int]
+    values: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One chunk as the index sees it. ``dense`` has shape (dimension,) and unit length."""
+
+    chunk_id: UUID
+    tenant_id: UUID
+    collection_id: UUID
+    document_id: UUID
+    version_id: UUID
+    dense: Vector
+    sparse: SparseVector
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The wall: whose chunks, of which collection."""
+
+    tenant_id: UUID
+    collection_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A proposed chunk and its score: cosine for a dense search, BM25 for a sparse one."""
+
+    chunk_id: UUID
+    score: float
+
+
+class VectorIndex(Protocol):
+    """Raises ``DependencyUnavailableError`` (dependency ``qdrant``) when the engine does not answer."""
+
+    async def prepare(self) -> None:
+        """Create what is missing (idempotent); refuse an index of another dimension."""
+        ...
+
+    async def upsert(self, points: Sequence[Point]) -> None:
+        """Write points; the same chunk id again replaces."""
+        ...
+
+    async def delete_version(self, version_id: UUID) -> None:
+        """Remove all points of one document version."""
+        ...
+
+    async def delete_document(self, document_id: UUID) -> None:
+        """Remove all points of a document, whatever the version."""
+        ...
+
+    async def count(self, *, document_id: UUID | None = None, version_id: UUID | None = None) -> int:
+        """Exact number of points, of all or of one document or version."""
+        ...
+
+    async def search(
+        self, scope: Scope, dense: Vector | None, sparse: SparseVector | None, limit: int
+    ) -> tuple[list[Hit], list[Hit]]:
+        """Best hits by meaning and by words, in one round trip; a side that was not asked is empty."""
+        ...
+
+    async def check(self) -> None:
+        """Return when the engine answers; raise otherwise."""
+        ...
+
+    async def close(self) -> None:
+        """Flush and let go."""
+        ...
