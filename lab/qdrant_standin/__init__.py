@@ -26,8 +26,7 @@ def version() -> str:
         built_as = pkgutil.get_data(__name__, BUILD_VERSION)
     except FileNotFoundError:
         return DEFAULT_VERSION
-    assert built_as is not None
-    return built_as.decode().strip()
+    return built_as.decode().strip() if built_as else DEFAULT_VERSION
 
 
 def version_line() -> str:

@@ -6,9 +6,12 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
+import socket
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
@@ -18,13 +21,15 @@ from .config import Config, ConfigError, Tls, load
 from .errors import ApiError
 from .routes import application
 from .server import Server
-from .storage import Storage, StorageInUse
+from .storage import Storage, StorageInUseError
 
 log = logging.getLogger("qdrant_standin")
 
 
 def parser() -> argparse.ArgumentParser:
-    arguments = argparse.ArgumentParser(prog="qdrant", description=version_line())
+    arguments = argparse.ArgumentParser(
+        prog="qdrant", description=version_line(), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     arguments.add_argument("--config-path", type=Path, metavar="FILE", help="configuration file (YAML)")
     arguments.add_argument("--storage-snapshot", type=Path, metavar="FILE", help="restore a full snapshot at start")
     arguments.add_argument(
@@ -47,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = load(options.config_path, os.environ)
         logging.basicConfig(level=config.log_level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
         return _serve(config, options)
-    except (ConfigError, StorageInUse, ApiError, OSError, ssl.SSLError) as error:
-        print(f"qdrant (lab stand-in): {error}", file=sys.stderr)
+    except (ConfigError, StorageInUseError, ApiError, OSError, ssl.SSLError) as error:
+        sys.stderr.write(f"qdrant (lab stand-in): {error}\n")
         return 1
 
 
@@ -95,17 +100,35 @@ async def _run(server: Server) -> None:
         ssl_ca_certs=str(tls.ca) if tls and tls.ca else None,
         ssl_cert_reqs=ssl.CERT_REQUIRED if tls and tls.verify_clients else ssl.CERT_NONE,
     )
-    uvicorn_server = uvicorn.Server(settings)
+    listener = _listen(config)
     reloader = None
     if tls is not None:
         settings.load()
-        assert settings.ssl is not None
+        if settings.ssl is None:
+            raise ConfigError("TLS is enabled but no TLS context came of the given files")
         reloader = asyncio.create_task(_reload_certificate(settings.ssl, tls))
-    await uvicorn_server.serve()
+    await _Uvicorn(settings).serve(sockets=[listener])
     if reloader is not None:
         reloader.cancel()
-    if not uvicorn_server.started:
-        raise OSError(f"can't listen on {config.host} port {config.http_port}; the log above says why")
+
+
+def _listen(config: Config) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        return socket.create_server((config.host, config.http_port), family=family, backlog=1024)
+    except OSError as error:
+        raise OSError(f"can't listen on {config.host} port {config.http_port}: {error.strerror}") from error
+
+
+class _Uvicorn(uvicorn.Server):
+    """Ends with status 0 after SIGTERM, as the real server does; uvicorn's own way is to die of the signal again."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
 
 
 async def _reload_certificate(context: ssl.SSLContext, tls: Tls) -> None:

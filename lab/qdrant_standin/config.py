@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+ALL_ADDRESSES = "0.0.0.0"  # noqa: S104  (the real server's default; the role sets the address)
 SECTIONS = frozenset({
     "log_level", "logger", "storage", "service", "cluster", "tls", "telemetry_disabled", "audit", "inference",
     "hardware_reporting", "feature_flags", "gpu",
@@ -125,7 +126,7 @@ def _build(raw: dict[str, Any]) -> Config:
     grpc_port = service.get("grpc_port", 6334)
     keys = tuple(key for key in (_key(service, "api_key"), _key(service, "alt_api_key")) if key)
     return Config(
-        host=str(service.get("host", "0.0.0.0")),
+        host=str(service.get("host", ALL_ADDRESSES)),
         http_port=int(_number(service, "http_port", 6333, 1, 65535)),
         grpc_port=None if grpc_port is None else int(grpc_port),
         max_request_bytes=int(_number(service, "max_request_size_mb", 32, 1, 4096)) * 1024 * 1024,

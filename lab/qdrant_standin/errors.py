@@ -33,7 +33,9 @@ def no_collection(name: str) -> ApiError:
 
 
 _MISSING_POINT = re.compile(r"No point with id \S+")
-_INTERNAL = re.compile(r"service (internal|runtime)|IO error|no space left|out of (disk|memory)|\bWAL\b|Tracker", re.I)
+_INTERNAL = re.compile(
+    r"service (internal|runtime)|IO error|no space left|out of (disk|memory)|\bWAL\b|Tracker", re.IGNORECASE
+)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import qdrant_edge as edge
@@ -17,8 +18,10 @@ _BOUNDS = ("gte", "gt", "lte", "lt")
 
 def parse(value: Json, where: str = "filter") -> edge.Filter | None:
     """The engine's filter, or None for no filter. Raises ApiError 400."""
-    if value is None:
-        return None
+    return None if value is None else _clauses(value, where)
+
+
+def _clauses(value: Json, where: str) -> edge.Filter:
     clauses = obj(value, where, _CLAUSES)
     minimum = clauses.get("min_should")
     if minimum is not None:
@@ -48,30 +51,27 @@ def _conditions(value: Json, where: str) -> list[Any] | None:
 
 
 def condition(value: Json, where: str) -> Any:
-    """One condition, told apart by its keys as the API does."""
+    """One condition, told apart by its key as the API does; any other object is a nested filter."""
     if not isinstance(value, dict):
         raise format_error(f"{where}: expected a condition object")
-    if "key" in value:
-        return _field(obj(value, where, _FIELD), where)
-    if "is_empty" in value:
-        return edge.IsEmptyCondition(text(need(obj(value["is_empty"], where, "key"), "key", where), where))
-    if "is_null" in value:
-        return edge.IsNullCondition(text(need(obj(value["is_null"], where, "key"), "key", where), where))
-    if "has_id" in value:
-        return edge.HasIdCondition(set(point_ids(value["has_id"], f"{where}.has_id")))
-    if "has_vector" in value:
-        return edge.HasVectorCondition(text(value["has_vector"], f"{where}.has_vector"))
-    if "nested" in value:
-        nested = obj(value["nested"], f"{where}.nested", "key filter")
-        inner = parse(need(nested, "filter", where), f"{where}.nested.filter")
-        assert inner is not None
-        return edge.NestedCondition(text(need(nested, "key", where), where), inner)
-    inner = parse(value, where)
-    assert inner is not None
-    return inner
+    for key, reader in _CONDITIONS.items():
+        if key in value:
+            return reader(value, where)
+    return _clauses(value, where)
 
 
-def _field(value: dict[str, Any], where: str) -> edge.FieldCondition:
+def _nested(value: dict[str, Any], where: str) -> edge.NestedCondition:
+    shape = obj(value["nested"], f"{where}.nested", "key filter")
+    inner = _clauses(need(shape, "filter", where), f"{where}.nested.filter")
+    return edge.NestedCondition(text(need(shape, "key", where), where), inner)
+
+
+def _payload_key(value: Json, where: str) -> str:
+    return text(need(obj(value, where, "key"), "key", where), where)
+
+
+def _field(given: dict[str, Any], where: str) -> edge.FieldCondition:
+    value = obj(given, where, _FIELD)
     if len([key for key in value if value[key] is not None]) < 2:
         raise format_error(f"{where}: a field condition needs `key` and at least one of: {_FIELD.removeprefix('key ')}")
     counts = value.get("values_count")
@@ -148,3 +148,13 @@ def _polygon(value: Json, where: str) -> edge.GeoPolygon | None:
 
     interiors = [line(ring) for ring in one_or_many(shape.get("interiors"))]
     return edge.GeoPolygon(line(need(shape, "exterior", where)), interiors or None)
+
+
+_CONDITIONS: dict[str, Callable[[dict[str, Any], str], Any]] = {
+    "key": _field,
+    "is_empty": lambda value, where: edge.IsEmptyCondition(_payload_key(value["is_empty"], where)),
+    "is_null": lambda value, where: edge.IsNullCondition(_payload_key(value["is_null"], where)),
+    "has_id": lambda value, where: edge.HasIdCondition(set(point_ids(value["has_id"], f"{where}.has_id"))),
+    "has_vector": lambda value, where: edge.HasVectorCondition(text(value["has_vector"], f"{where}.has_vector")),
+    "nested": _nested,
+}

@@ -36,9 +36,7 @@ def _expression(value: Json, where: str) -> Any:
         return _UNARY[key](_expression(inner, where))
     if key in _NARY:
         return _NARY[key]([_expression(item, where) for item in array(inner, f"{where}.{key}")])
-    if key in _DECAYS:
-        return _decay(key, inner, where)
-    return _special(key, inner, value, where)
+    return _decay(key, inner, where) if key in _DECAYS else _special(key, inner, value, where)
 
 
 def _special(key: str, inner: Json, value: Json, where: str) -> Any:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
 from . import COMMIT, TITLE, metrics, reads, snapshots, updates, version
-from .errors import ApiError, wrong_input
+from .errors import ApiError, engine_call, wrong_input
 from .server import Handler, Server
 from .values import array, need, obj, text
 
@@ -123,10 +123,17 @@ async def change_aliases(server: Server, request: Request) -> Any:
     return server.storage.change_aliases(array(need(body, "actions", "aliases"), "actions"))
 
 
+def acknowledgement(request: Request) -> str:
+    """What an applied change is called: a client that didn't ask to wait is told less, as by the real server."""
+    return "completed" if request.query_params.get("wait") == "true" else "acknowledged"
+
+
 def update(parse: Any) -> Handler:
     async def handler(server: Server, request: Request) -> Any:
-        operation = parse(await server.body(request))
-        return (await updates.apply(server.collection(request), operation))[0]
+        body = await server.body(request)
+        with engine_call():
+            operation = parse(body)
+        return (await updates.apply(server.collection(request), [operation], acknowledgement(request)))[0]
 
     return handler
 
@@ -134,7 +141,8 @@ def update(parse: Any) -> Handler:
 def read(answer: Any) -> Handler:
     async def handler(server: Server, request: Request) -> Any:
         body = await server.body(request)
-        return answer(server.collection(request), body)
+        with engine_call():
+            return answer(server.collection(request), body)
 
     return handler
 
@@ -142,7 +150,8 @@ def read(answer: Any) -> Handler:
 def query(answer: Any) -> Handler:
     async def handler(server: Server, request: Request) -> Any:
         body = await server.body(request)
-        return answer(server.storage, server.collection(request), body)
+        with engine_call():
+            return answer(server.storage, server.collection(request), body)
 
     return handler
 
@@ -152,7 +161,10 @@ async def point(server: Server, request: Request) -> Any:
 
 
 async def batch(server: Server, request: Request) -> Any:
-    return await updates.batch(server.collection(request), await server.body(request))
+    body = await server.body(request)
+    with engine_call():
+        operations = updates.batch(body)
+    return await updates.apply(server.collection(request), operations, acknowledgement(request))
 
 
 async def create_index(server: Server, request: Request) -> Any:
@@ -216,6 +228,6 @@ async def recover_snapshot(server: Server, request: Request) -> Any:
         )
         raise ApiError(400 if server.config.url_recovery else 403, f"Forbidden: {state}; upload the snapshot instead")
     path = Path(unquote(location.path))
-    if location.scheme != "file" or not path.is_file():
+    if location.scheme != "file" or not await asyncio.to_thread(path.is_file):
         raise wrong_input(f"Snapshot file {path} does not exist")
     return await snapshots.recover(server.storage, request.path_params["collection"], path, body.get("checksum"))

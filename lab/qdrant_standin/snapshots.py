@@ -129,14 +129,19 @@ def _unpack(archive: Path, target: Path) -> None:
                 destination.mkdir(parents=True, exist_ok=True)
             elif member.isfile():
                 destination.parent.mkdir(parents=True, exist_ok=True)
-                source = tar.extractfile(member)
-                assert source is not None
-                with destination.open("wb") as file:
-                    shutil.copyfileobj(source, file, 1 << 20)
+                _copy_member(tar, member, destination)
             else:
                 raise wrong_input(f"Failed to read the snapshot: {member.name} is neither a file nor a directory")
     if not (target / DESCRIPTION).is_file():
         raise wrong_input("Failed to read the snapshot: it is not one of the lab stand-in (no collection.json)")
+
+
+def _copy_member(tar: tarfile.TarFile, member: tarfile.TarInfo, destination: Path) -> None:
+    source = tar.extractfile(member)
+    if source is None:
+        raise wrong_input(f"Failed to read the snapshot: {member.name} is not a file")
+    with source, destination.open("wb") as file:
+        shutil.copyfileobj(source, file, 1 << 20)
 
 
 async def create_full(storage: Storage, directory: Path) -> dict[str, Any]:
@@ -174,15 +179,11 @@ def restore_full(storage: Storage, archive: Path, force: bool) -> None:
     try:
         outer.mkdir()
         with tarfile.open(archive) as tar:
-            config = tar.extractfile("config.json")
-            assert config is not None
-            description = json.load(config)
+            _copy_member(tar, tar.getmember("config.json"), outer / "config.json")
+            description = json.loads((outer / "config.json").read_text(encoding="utf-8"))
             for name, member in description["collections_mapping"].items():
                 refuse_existing(storage, name, force)
-                source = tar.extractfile(member)
-                assert source is not None
-                with (outer / "one").open("wb") as file:
-                    shutil.copyfileobj(source, file, 1 << 20)
+                _copy_member(tar, tar.getmember(member), outer / "one")
                 restore_one(storage, name, outer / "one", force)
         aliases = description["collections_aliases"].items()
         storage.change_aliases([{"create_alias": {"alias_name": a, "collection_name": c}} for a, c in aliases])

@@ -20,7 +20,7 @@ _BAD_NAME = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 _LOCK = ".standin.lock"
 
 
-class StorageInUse(Exception):
+class StorageInUseError(Exception):
     """Another process holds the storage directory."""
 
 
@@ -35,7 +35,7 @@ class Storage:
 
     @classmethod
     def open(cls, path: Path) -> Storage:
-        """Lock the directory, then load every collection. Raises StorageInUse.
+        """Lock the directory, then load every collection. Raises StorageInUseError.
 
         The lock comes first: the engine refuses a second open, but by then it has damaged the first one's state.
         """
@@ -45,7 +45,7 @@ class Storage:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             lock.close()
-            raise StorageInUse(f"{path} is in use by another process; stop it or change storage_path") from error
+            raise StorageInUseError(f"{path} is in use by another process; stop it or change storage_path") from error
         storage = cls(path, lock)
         shutil.rmtree(path / "tmp", ignore_errors=True)
         (path / "tmp").mkdir()

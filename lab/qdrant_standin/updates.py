@@ -9,7 +9,7 @@ import qdrant_edge as edge
 
 from . import filters, schema
 from .collection import Collection
-from .errors import format_error, wrong_input
+from .errors import engine_call, format_error, wrong_input
 from .values import Json, array, need, obj, point_id, point_ids, point_vectors, text
 
 Operation = edge.UpdateOperation
@@ -138,14 +138,8 @@ _BATCH: dict[str, Callable[[Json], edge.UpdateOperation]] = {
 }  # fmt: skip
 
 
-async def apply(collection: Collection, *operations: edge.UpdateOperation) -> list[dict[str, Any]]:
-    """Apply operations in order. Each is in the engine's WAL, and visible, when this returns."""
-    async with collection.lock:
-        return [{"operation_id": collection.update(operation), "status": "completed"} for operation in operations]
-
-
-async def batch(collection: Collection, body: Json) -> list[dict[str, Any]]:
-    """`/points/batch`: everything is parsed before the first operation is applied."""
+def batch(body: Json) -> list[edge.UpdateOperation]:
+    """The operations of `/points/batch`: all are read before the first one is applied."""
     operations = []
     for item in array(need(obj(body, "batch", "operations"), "operations", "batch"), "operations"):
         shape = obj(item, "operation", " ".join(_BATCH))
@@ -153,13 +147,20 @@ async def batch(collection: Collection, body: Json) -> list[dict[str, Any]]:
             raise format_error("operation: expected exactly one of " + ", ".join(_BATCH))
         kind, inner = next(iter(shape.items()))
         operations.append(_BATCH[kind](inner))
-    return await apply(collection, *operations)
+    return operations
+
+
+async def apply(collection: Collection, operations: list[edge.UpdateOperation], status: str) -> list[dict[str, Any]]:
+    """Apply operations in order. Each is in the engine's WAL, and visible, when this returns."""
+    async with collection.lock:
+        return [{"operation_id": collection.update(operation), "status": status} for operation in operations]
 
 
 async def create_index(collection: Collection, body: Json) -> dict[str, Any]:
     shape = obj(body, "index", "field_name field_schema")
     name = text(need(shape, "field_name", "index"), "field_name")
-    operation = Operation.create_field_index(name, schema.field_index(shape.get("field_schema")))
+    with engine_call():
+        operation = Operation.create_field_index(name, schema.field_index(shape.get("field_schema")))
     async with collection.lock:
         number = collection.update(operation)
         schema_given = shape["field_schema"]

@@ -20,7 +20,7 @@ def obj(value: Json, where: str, allowed: str) -> dict[str, Any]:
         raise format_error(f"{where}: expected an object, got {type(value).__name__}")
     unknown = set(value) - set(allowed.split())
     if unknown:
-        raise format_error(f"{where}: unknown field `{sorted(unknown)[0]}`, expected one of: {allowed}")
+        raise format_error(f"{where}: unknown field `{min(unknown)}`, expected one of: {allowed}")
     return value
 
 
