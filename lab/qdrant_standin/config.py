@@ -58,9 +58,9 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Config:
         raw = _read(path)
     for name, value in environ.items():
         if name.startswith("QDRANT__"):
-            _assign(
-                raw, [part.lower() for part in name.removeprefix("QDRANT__").split("__")], yaml.safe_load(value), name
-            )
+            # A key stays the text it is: one that looks like a number must not become one.
+            parsed = value if name.endswith("API_KEY") else yaml.safe_load(value)
+            _assign(raw, [part.lower() for part in name.removeprefix("QDRANT__").split("__")], parsed, name)
     return _build(raw)
 
 

@@ -1,0 +1,38 @@
+"""What the role refuses, each with its cause; nothing on the host changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCENARIO = Path(__file__).resolve().parents[1]
+ARCHIVE_IS_WRONG = {"qdrant_local_file": str(SCENARIO / "molecule.yml"), "qdrant_version": "1.19.1"}
+
+CASES: list[tuple[str, dict[str, Any], str]] = [
+    ("empty key", {"qdrant_api_key": ""}, "qdrant_api_key is empty or not usable"),
+    ("short key", {"qdrant_api_key": "abc"}, "qdrant_api_key is empty or not usable"),
+    ("same keys", {"qdrant_read_only_api_key": "molecule-full-access-key"}, "equals a full-access key"),
+    ("downgrade", {"qdrant_version": "1.18.4"}, "1.18.4 is older"),
+    ("two minors up", {"qdrant_version": "1.21.0"}, "more than one minor version"),
+    ("major up", {"qdrant_version": "2.0.0"}, "more than one minor version"),
+    ("no digest", {"qdrant_local_file": "", "qdrant_version": "1.19.7"}, "No SHA-256 is known for Qdrant 1.19.7"),
+    ("bad version", {"qdrant_version": "latest"}, "qdrant_version is 'latest'"),
+    ("wrong digest", ARCHIVE_IS_WRONG, "its SHA-256 is"),
+    ("wrong type", {"qdrant_http_port": "http"}, "qdrant_http_port"),
+]
+
+
+@pytest.mark.parametrize(("variables", "message"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_refused_with_its_cause(variables: dict[str, Any], message: str) -> None:
+    command = ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], str(SCENARIO / "refuse.yml")]
+    done = subprocess.run(
+        [*command, "-e", json.dumps(variables)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode != 0
+    assert message in " ".join(done.stdout.split())
+    assert "molecule-full-access-key" not in done.stdout
