@@ -30,7 +30,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
 @pytest.mark.parametrize(("variables", "message"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_refused_with_its_cause(variables: dict[str, Any], message: str) -> None:
     command = ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], str(SCENARIO / "refuse.yml")]
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603
         [*command, "-e", json.dumps(variables)], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode != 0
