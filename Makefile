@@ -1,0 +1,73 @@
+# `make help` lists what there is.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -eu -o pipefail -c
+
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+export PATH := $(BIN):$(PATH)
+export ANCHORAGE_LAB ?= up
+
+.PHONY: help setup serve up down key test test-fast test-services test-molecule test-lab lint bench prove lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 18
+
+$(VENV)/.serve: requirements/app.txt requirements/uv.txt requirements/build.txt pyproject.toml
+	@bin/install-python app
+	@touch $@
+
+$(VENV)/.setup: $(VENV)/.serve requirements/dev.txt
+	@bin/install-python dev
+	@touch $@
+
+setup: $(VENV)/.setup ## install everything that development, tests and site.yml need
+	@bin/install-debian-packages
+	@[ -s .vault-password ] || (umask 077; $(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(32))' > .vault-password)
+
+serve: $(VENV)/.serve ## embedded mode: the service on this machine, nothing installed beside it
+	@exec $(BIN)/anchorage serve
+
+up: setup ## the whole stack on a lab VM, a sample corpus, three questions answered over HTTPS
+	@$(BIN)/python -m lab.up
+
+down: ## destroy the lab VM of `make up`
+	@$(BIN)/python -m lab down $(ANCHORAGE_LAB)
+
+key: ## print the API key of the lab VM's service
+	@ansible-vault view "$$($(BIN)/python -m lab directory $(ANCHORAGE_LAB))/secrets/vault.yml" | sed -n 's/^admin_api_key: //p'
+
+lint: $(VENV)/.setup ## ruff, mypy, ansible-lint, shellcheck of what is tracked
+	@ruff check .
+	@ruff format --check .
+	@mypy app lab tests
+	@ansible-lint --offline --profile production
+
+test-fast: $(VENV)/.setup ## lint, types, unit, API on embedded mode: the inner loop
+	@$(MAKE) --no-print-directory lint
+	@pytest tests/unit tests/api
+
+test-services: setup ## against real Postgres, Redis and the lab's Qdrant
+	@pytest tests/services tests/lab/qdrant_standin
+
+test-molecule: setup ## every role on its own lab hosts
+	@bin/test-roles
+
+test-lab: setup ## the lab manager, then the whole stack on a lab VM
+	@pytest tests/lab/hosts tests/lab/stack
+
+test: setup ## all of it
+	@$(MAKE) --no-print-directory test-fast test-services test-lab test-molecule
+
+bench: $(VENV)/.setup ## ratios and figures that need no lab
+	@$(BIN)/python -m tests.bench
+
+prove: setup ## every figure that the docs promise, measured, into docs/scorecard.md (PART=… for one)
+	@$(BIN)/python -m tests.prove $(PART)
+
+lock: $(VENV)/.setup ## pin the dependencies again, with hashes
+	@bin/lock
+
+clean: ## forget the virtual environment and the caches
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache dist

@@ -1,0 +1,31 @@
+"""The hosts of a lab as an Ansible inventory: every host in every group of the single-VM layout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lab.lab import Lab
+from lab.system import ssh_options
+
+GROUPS = ("edge", "app", "worker", "postgres", "redis", "qdrant", "monitoring", "backup")
+
+
+def ansible_inventory(lab: Lab) -> dict[str, Any]:
+    """Return the JSON that Ansible's script plugin reads; a lab that isn't up has no hosts."""
+    entries = lab.inventory() if lab.exists else []
+    variables = {
+        entry["instance"]: {
+            "ansible_host": entry["address"],
+            "ansible_port": entry["port"],
+            "ansible_user": entry["user"],
+            "ansible_ssh_private_key_file": entry["identity_file"],
+            "ansible_ssh_common_args": " ".join(ssh_options(lab.identity)[2:]),
+        }
+        for entry in entries
+    }
+    groups = {group: {"hosts": list(variables)} for group in GROUPS}
+    return {
+        "_meta": {"hostvars": variables},
+        "all": {"children": list(GROUPS), "vars": {"lab_directory": str(lab.directory)}},
+        **groups,
+    }
