@@ -1,0 +1,81 @@
+"""Connections to the database: Postgres in server mode, SQLite in embedded mode."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+from app.errors import DependencyUnavailableError
+
+
+class Database:
+    """A pool of connections. ``session()`` is one transaction: it commits, or nothing happened."""
+
+    def __init__(self, url: str, pool_size: int = 5) -> None:
+        parsed = make_url(url)
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        options: dict[str, Any] = {}
+        if self.is_sqlite:
+            Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
+            options["connect_args"] = {"timeout": 30}
+        else:
+            options |= {"pool_size": pool_size, "max_overflow": pool_size, "pool_pre_ping": True, "pool_timeout": 5}
+            options["connect_args"] = {"connect_timeout": 3, "application_name": "anchorage"}
+        self.engine = create_async_engine(url, **options)
+        if self.is_sqlite:
+            event.listen(self.engine.sync_engine, "connect", _tune_sqlite)
+            event.listen(self.engine.sync_engine, "begin", _begin_sqlite)
+        self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+        self._readers = async_sessionmaker(self.engine.execution_options(reading=True), expire_on_commit=False)
+
+    @asynccontextmanager
+    async def session(self, *, reading: bool = False) -> AsyncIterator[AsyncSession]:
+        """One transaction; ``reading`` says that it writes nothing.
+
+        Raises:
+            DependencyUnavailableError: the database does not answer.
+        """
+        try:
+            async with (self._readers if reading else self._sessions)() as session, session.begin():
+                yield session
+        except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+            raise _unavailable() from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise _unavailable() from error
+            raise
+
+    async def check(self) -> None:
+        """Return when the database answers and its schema is there."""
+        async with self.session(reading=True) as session:
+            await session.execute(text("SELECT 1 FROM tenants LIMIT 1"))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+
+def _unavailable() -> DependencyUnavailableError:
+    return DependencyUnavailableError("postgres", "The database does not answer. Try again shortly.")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later would fail when another one wrote in between.
+    reading = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _tune_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions are begun by _begin_sqlite
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()

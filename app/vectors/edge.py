@@ -1,0 +1,170 @@
+"""The vector index of embedded mode: Qdrant's own engine, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+from uuid import UUID
+
+import qdrant_edge as edge
+
+from app.errors import ConfigurationError
+from app.vectors.protocols import Hit, Point, Scope, SparseVector, Vector
+
+FLUSH_SECONDS = 5.0
+# Building a graph would hold the interpreter for its whole time; an exact scan takes some ms at this size.
+NEVER_INDEX_KB = 10**9
+TENANT, COLLECTION, DOCUMENT, VERSION = "tenant_id", "collection_id", "document_id", "version_id"
+
+
+class EdgeIndex:
+    """One shard on disk. The engine writes its log first, so a killed process loses nothing."""
+
+    def __init__(self, path: Path, dimension: int) -> None:
+        self._path = path
+        self._dimension = dimension
+        self._lock: TextIO | None = None
+        self._shard: edge.EdgeShard | None = None
+        self._dirty = False
+        self._flusher: asyncio.Task[None] | None = None
+
+    async def prepare(self) -> None:
+        """Open the shard, made when absent.
+
+        Raises:
+            ConfigurationError: another process has it open.
+        """
+        if self._shard is not None:
+            return
+        self._path.mkdir(parents=True, exist_ok=True)
+        lock = (self._path / "lock").open("w")
+        try:
+            # Before the engine: a second opening is refused by it, but only after harming the first.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise ConfigurationError(
+                f"{self._path} is in use by another process. Embedded mode is one process: stop the other "
+                "`anchorage serve`, or set DATA_DIR to another folder."
+            ) from None
+        self._lock = lock
+        shard = self._path / "shard"
+        if (shard / "edge_config.json").exists():
+            self._shard = edge.EdgeShard.load(str(shard))
+        else:
+            shard.mkdir(exist_ok=True)
+            self._shard = self._create(shard)
+        self._flusher = asyncio.create_task(self._flush_often())
+
+    def _create(self, path: Path) -> edge.EdgeShard:
+        config = edge.EdgeConfig(
+            vectors={"dense": edge.EdgeVectorParams(self._dimension, edge.Distance.Cosine)},
+            sparse_vectors={"sparse": edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
+            optimizers=edge.EdgeOptimizersConfig(indexing_threshold=NEVER_INDEX_KB),
+        )
+        shard = edge.EdgeShard.create(str(path), config)
+        for field in (TENANT, COLLECTION, DOCUMENT, VERSION):
+            shard.update(edge.UpdateOperation.create_field_index(field, edge.PayloadSchemaType.Keyword))
+        shard.flush()
+        return shard
+
+    async def upsert(self, points: Sequence[Point]) -> None:
+        """Write points."""
+        converted = [
+            edge.Point(
+                str(point.chunk_id),
+                {
+                    "dense": point.dense.tolist(),
+                    "sparse": edge.SparseVector(point.sparse.indices, point.sparse.values),
+                },
+                {
+                    TENANT: str(point.tenant_id),
+                    COLLECTION: str(point.collection_id),
+                    DOCUMENT: str(point.document_id),
+                    VERSION: str(point.version_id),
+                },
+            )
+            for point in points
+        ]
+        self._update(edge.UpdateOperation.upsert_points(converted))
+
+    async def delete_version(self, version_id: UUID) -> None:
+        """Remove a version's points."""
+        self._update(edge.UpdateOperation.delete_points_by_filter(_matching({VERSION: version_id})))
+
+    async def delete_document(self, document_id: UUID) -> None:
+        """Remove a document's points."""
+        self._update(edge.UpdateOperation.delete_points_by_filter(_matching({DOCUMENT: document_id})))
+
+    async def count(self, *, document_id: UUID | None = None, version_id: UUID | None = None) -> int:
+        """Exact number of points."""
+        wanted = {DOCUMENT: document_id, VERSION: version_id}
+        conditions = {field: value for field, value in wanted.items() if value is not None}
+        found: int = self._open().count(edge.CountRequest(True, _matching(conditions) if conditions else None))
+        return found
+
+    async def search(
+        self, scope: Scope, dense: Vector | None, sparse: SparseVector | None, limit: int
+    ) -> tuple[list[Hit], list[Hit]]:
+        """Best hits by meaning and by words."""
+        wall = _matching({TENANT: scope.tenant_id, COLLECTION: scope.collection_id})
+        by_meaning: list[Hit] = []
+        by_words: list[Hit] = []
+        if dense is not None:
+            by_meaning = self._query(edge.Query.Nearest(dense.tolist(), using="dense"), wall, limit)
+        if sparse is not None and sparse.indices:
+            vector = edge.SparseVector(sparse.indices, sparse.values)
+            by_words = self._query(edge.Query.Nearest(vector, using="sparse"), wall, limit)
+        return by_meaning, by_words
+
+    async def check(self) -> None:
+        """The engine is in this process: open is ready."""
+        self._open()
+
+    async def close(self) -> None:
+        """Flush, close and let the next process in."""
+        if self._flusher is not None:
+            self._flusher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._flusher
+            self._flusher = None
+        if self._shard is not None:
+            self._flush()
+            self._shard.close()
+            self._shard = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _open(self) -> edge.EdgeShard:
+        if self._shard is None:
+            raise RuntimeError("the index is used before prepare() or after close()")
+        return self._shard
+
+    def _update(self, operation: edge.UpdateOperation) -> None:
+        self._open().update(operation)
+        self._dirty = True
+
+    def _query(self, query: edge.Query, wall: edge.Filter, limit: int) -> list[Hit]:
+        found = self._open().query(edge.QueryRequest(limit, query=query, filter=wall))
+        return [Hit(UUID(str(point.id)), point.score) for point in found]
+
+    def _flush(self) -> None:
+        if self._dirty:
+            self._dirty = False
+            self._open().flush()
+
+    async def _flush_often(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            self._flush()
+
+
+def _matching(values: dict[str, UUID]) -> edge.Filter:
+    return edge.Filter(
+        must=[edge.FieldCondition(field, match=edge.MatchValue(str(value))) for field, value in values.items()]
+    )
