@@ -1,0 +1,250 @@
+"""A question's way to its answer. ``ask`` reads as the steps of the design."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import select
+
+from app.answer.citations import cite
+from app.answer.prompt import PROMPT_VERSION
+from app.cache.exact import CachedAnswer, CacheKey, ExactCache
+from app.db.bootstrap import find_collection
+from app.db.models import Collection, QueryLogEntry
+from app.db.session import Database
+from app.errors import DependencyUnavailableError
+from app.providers.protocols import Answerer, AnswerRequest, Embedder, SourcePassage, Usage
+from app.providers.registry import Answerers
+from app.retrieval.search import Passage, Retriever
+from app.settings import Settings, Strategy
+from app.telemetry.metrics import Metrics
+from app.vectors.protocols import Scope
+
+log = structlog.get_logger()
+ABSTENTION = "I found nothing in these documents that answers this question."
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, by whom, of which collection, and how to look."""
+
+    tenant_id: UUID
+    request_id: str
+    text: str
+    collection: str | None
+    strategy: Strategy
+    top_k: int
+    threshold: float
+    provider: str | None
+    use_cache: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CitedPassage:
+    """A source of the answer: marker ``[number]`` in the text stands for it."""
+
+    number: int
+    document_id: str
+    chunk_id: str
+    title: str
+    source: str
+    page: int | None
+    snippet: str
+    score: float
+
+
+@dataclass(slots=True)
+class Answer:
+    """What comes out; ``grounded`` is false when the documents hold no answer."""
+
+    text: str
+    grounded: bool
+    citations: list[CitedPassage]
+    provider: str
+    model: str
+    usage: Usage = field(default_factory=Usage)
+    cache_status: str = "miss"
+    cache_age_s: float | None = None
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """The passages that the answer may use, as soon as they are known."""
+
+    passages: Sequence[Passage]
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of the answer's text as it is made; the final text, with checked citations, is in ``Answer``."""
+
+    text: str
+
+
+Event = Retrieved | Delta | Answer
+
+
+class Pipeline:
+    """Answers questions; holds no state between them but the cache."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        database: Database,
+        retriever: Retriever,
+        embedder: Embedder,
+        answerers: Answerers,
+        cache: ExactCache,
+        metrics: Metrics,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._retriever = retriever
+        self._embedder = embedder
+        self._answerers = answerers
+        self._cache = cache
+        self._metrics = metrics
+
+    async def ask(self, question: Question) -> AsyncIterator[Event]:
+        """Yield what happens, ending with the ``Answer``; closing the iterator stops the generation.
+
+        Raises:
+            NotFoundError: no such collection. DependencyUnavailableError: the database, the index or the
+            provider does not answer.
+        """
+        start = perf_counter()
+        answerer = self._answerers.get(question.provider)
+        # The epoch is read before the retrieval: whatever changes from here on makes the answer uncacheable.
+        collection = await self._collection(question)
+        key = self._cache_key(question, collection, answerer)
+        use_cache = question.use_cache and self._cache.enabled
+        if use_cache and (cached := await self._cache.get(key, collection.epoch)) is not None:
+            answer = _from_cache(cached)
+        else:
+            scope = Scope(question.tenant_id, collection.id)
+            retrieval = await self._retriever.search(scope, question.text, question.strategy, question.top_k)
+            relevant = _relevant(retrieval.passages, question)
+            yield Retrieved(relevant)
+            answer = Answer(ABSTENTION, False, [], answerer.name, answerer.model, timings_ms=retrieval.timings_ms)
+            if relevant:
+                async for delta in self._generate(question, answerer, relevant, answer):
+                    yield delta
+            answer.cache_status = "miss" if use_cache else "bypass"
+            if use_cache:
+                await self._store(key, collection, answer)
+        answer.timings_ms["total"] = (perf_counter() - start) * 1000
+        await self._record(question, collection.id, answer)
+        yield answer
+
+    async def _collection(self, question: Question) -> Collection:
+        async with self._database.session(reading=True) as session:
+            return await find_collection(session, question.tenant_id, question.collection)
+
+    async def _generate(
+        self, question: Question, answerer: Answerer, passages: Sequence[Passage], answer: Answer
+    ) -> AsyncIterator[Delta]:
+        """Stream the text, then put it with its checked citations into ``answer``."""
+        start = perf_counter()
+        sources = [SourcePassage(n, p.title, p.text, p.score) for n, p in enumerate(passages, start=1)]
+        pieces: list[str] = []
+        async for delta in answerer.stream(AnswerRequest(question.text, sources)):
+            if delta.usage is not None:
+                answer.usage = delta.usage
+            if delta.text:
+                pieces.append(delta.text)
+                yield Delta(delta.text)
+        generated = perf_counter()
+        text, citations = cite("".join(pieces), sources)
+        answer.citations = [
+            CitedPassage(
+                citation.number,
+                str(passages[citation.number - 1].document_id),
+                str(passages[citation.number - 1].chunk_id),
+                passages[citation.number - 1].title,
+                passages[citation.number - 1].source,
+                passages[citation.number - 1].page,
+                citation.snippet,
+                passages[citation.number - 1].score,
+            )
+            for citation in citations
+        ]
+        # Text that cites nothing is not an answer from the documents.
+        answer.grounded = bool(answer.citations)
+        answer.text = text if answer.grounded else ABSTENTION
+        answer.timings_ms |= {"generate": (generated - start) * 1000, "cite": (perf_counter() - generated) * 1000}
+
+    def _cache_key(self, question: Question, collection: Collection, answerer: Answerer) -> CacheKey:
+        return CacheKey(
+            tenant_id=question.tenant_id,
+            collection_id=collection.id,
+            question=question.text,
+            strategy=question.strategy,
+            top_k=question.top_k,
+            threshold=question.threshold,
+            embedding=str(self._embedder.identity),
+            prompt_version=PROMPT_VERSION,
+            provider=answerer.name,
+            model=answerer.model,
+        )
+
+    async def _store(self, key: CacheKey, collection: Collection, answer: Answer) -> None:
+        """Keep the answer, unless a document changed while it was made."""
+        async with self._database.session(reading=True) as session:
+            epoch = await session.scalar(select(Collection.epoch).where(Collection.id == collection.id))
+        if epoch == collection.epoch:
+            value = asdict(answer)
+            del value["timings_ms"], value["cache_status"], value["cache_age_s"]
+            await self._cache.put(key, collection.epoch, value, grounded=answer.grounded)
+
+    async def _record(self, question: Question, collection_id: UUID, answer: Answer) -> None:
+        grounded = str(answer.grounded).lower()
+        self._metrics.queries.labels(answer.provider, answer.cache_status, grounded).inc()
+        for step, milliseconds in answer.timings_ms.items():
+            self._metrics.step_seconds.labels(step).observe(milliseconds / 1000)
+        rounded = {step: round(milliseconds, 2) for step, milliseconds in answer.timings_ms.items()}
+        log.info("query.answered", grounded=answer.grounded, cache=answer.cache_status, **rounded)
+        if not self._settings.enable_query_logging:
+            return
+        entry = QueryLogEntry(
+            request_id=question.request_id,
+            tenant_id=question.tenant_id,
+            collection_id=collection_id,
+            query=question.text,
+            grounded=answer.grounded,
+            provider=answer.provider,
+            cache_status=answer.cache_status,
+            timings_ms=rounded,
+            created_at=datetime.now(UTC),
+        )
+        try:
+            async with self._database.session() as session:
+                await session.merge(entry)
+        except DependencyUnavailableError:
+            # The answer is there; only its record is lost, and the log line above stays.
+            log.warning("query.not_recorded")
+
+
+def _relevant(passages: Sequence[Passage], question: Question) -> Sequence[Passage]:
+    """The passages, or none of them when even the nearest is too far from the question's meaning.
+
+    A search by words alone has no cosine: there, a common word is all the evidence asked for.
+    """
+    if question.strategy is Strategy.SPARSE:
+        return passages
+    best = max((p.dense_score for p in passages if p.dense_score is not None), default=0.0)
+    return passages if best >= question.threshold else []
+
+
+def _from_cache(cached: CachedAnswer) -> Answer:
+    value: dict[str, Any] = dict(cached.answer)
+    citations = [CitedPassage(**citation) for citation in value.pop("citations")]
+    usage = Usage(**value.pop("usage"))
+    return Answer(**value, citations=citations, usage=usage, cache_status="exact", cache_age_s=cached.age_s)

@@ -1,0 +1,168 @@
+"""One shape for every error: RFC 9457 ``application/problem+json`` with a stable code and the request's id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from app.errors import AnchorageError, DependencyUnavailableError, ErrorCode
+
+log = structlog.get_logger()
+MEDIA_TYPE = "application/problem+json"
+_STATUS = {
+    ErrorCode.VALIDATION_FAILED: 422,
+    ErrorCode.AUTHENTICATION_REQUIRED: 401,
+    ErrorCode.PERMISSION_DENIED: 403,
+    ErrorCode.NOT_FOUND: 404,
+    ErrorCode.METHOD_NOT_ALLOWED: 405,
+    ErrorCode.CONFLICT: 409,
+    ErrorCode.PAYLOAD_TOO_LARGE: 413,
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
+    ErrorCode.DOCUMENT_EMPTY: 422,
+    ErrorCode.DOCUMENT_UNREADABLE: 422,
+    ErrorCode.DOCUMENT_NOT_UTF8: 422,
+    ErrorCode.RATE_LIMITED: 429,
+    ErrorCode.DEPENDENCY_UNAVAILABLE: 503,
+    ErrorCode.PROVIDER_FAILED: 503,
+    ErrorCode.INTERNAL_ERROR: 500,
+}
+_CODE_OF_STATUS = {
+    400: ErrorCode.VALIDATION_FAILED,
+    401: ErrorCode.AUTHENTICATION_REQUIRED,
+    403: ErrorCode.PERMISSION_DENIED,
+    404: ErrorCode.NOT_FOUND,
+    405: ErrorCode.METHOD_NOT_ALLOWED,
+    413: ErrorCode.PAYLOAD_TOO_LARGE,
+    415: ErrorCode.UNSUPPORTED_MEDIA_TYPE,
+}
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """An error, by RFC 9457."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "about:blank",
+                    "title": "Not Found",
+                    "status": 404,
+                    "code": "not_found",
+                    "detail": "There is no collection 'manuals'.",
+                    "request_id": "4f0c1c0e9b7d4e0f",
+                }
+            ]
+        }
+    )
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: ErrorCode
+    detail: str
+    request_id: str
+    dependency: str | None = None
+    errors: list[FieldProblem] | None = Field(None, description="One entry a wrong field.")
+
+
+PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "content": {MEDIA_TYPE: {}}, "description": HTTPStatus(status).phrase}
+    for status in (400, 401, 403, 404, 413, 415, 422, 503)
+}
+
+
+def problem(
+    request_id: str,
+    code: ErrorCode,
+    detail: str,
+    *,
+    status: int | None = None,
+    headers: dict[str, str] | None = None,
+    dependency: str | None = None,
+    errors: list[FieldProblem] | None = None,
+) -> JSONResponse:
+    """Build the response."""
+    status = status or _STATUS[code]
+    body = Problem(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        code=code,
+        detail=detail,
+        request_id=request_id,
+        dependency=dependency,
+        errors=errors,
+    )
+    return JSONResponse(body.model_dump(mode="json", exclude_none=True), status, headers, MEDIA_TYPE)
+
+
+def of_error(request_id: str, error: AnchorageError) -> JSONResponse:
+    """The response of an expected failure."""
+    headers: dict[str, str] = {}
+    dependency = None
+    if isinstance(error, DependencyUnavailableError):
+        dependency = error.dependency
+        headers["Retry-After"] = str(error.retry_after_s)
+    if error.code is ErrorCode.AUTHENTICATION_REQUIRED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return problem(request_id, error.code, error.detail, headers=headers, dependency=dependency)
+
+
+def of_unexpected(request_id: str) -> JSONResponse:
+    """The response of a bug; what happened is in the log, under the request's id."""
+    detail = "Something went wrong here. Report it with the request_id; the log has the details under it."
+    return problem(request_id, ErrorCode.INTERNAL_ERROR, detail)
+
+
+def field_problems(errors: Sequence[Any]) -> list[FieldProblem]:
+    """Pydantic's errors, one a field, without echoing what was sent."""
+    return [
+        FieldProblem(
+            field=".".join(str(part) for part in error["loc"] if part != "body") or "body", message=error["msg"]
+        )
+        for error in errors
+    ]
+
+
+def request_id_of(request: Request) -> str:
+    """The id that the middleware gave."""
+    return str(request.scope.get("state", {}).get("request_id", ""))
+
+
+def install(app: FastAPI) -> None:
+    """Make every failure of a route a problem."""
+
+    @app.exception_handler(AnchorageError)
+    async def _expected(request: Request, error: AnchorageError) -> JSONResponse:
+        return of_error(request_id_of(request), error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        problems = field_problems(error.errors())
+        broken = any(item["type"] == "json_invalid" for item in error.errors())
+        detail = "The body is not valid JSON." if broken else "; ".join(f"{p.field}: {p.message}" for p in problems[:5])
+        status = 400 if broken else 422
+        return problem(request_id_of(request), ErrorCode.VALIDATION_FAILED, detail, status=status, errors=problems)
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, AnchorageError):  # raised while the body was read
+            return of_error(request_id_of(request), error.__cause__)
+        code = _CODE_OF_STATUS.get(error.status_code, ErrorCode.VALIDATION_FAILED)
+        details = {404: "There is no such address.", 405: "This address doesn't take that method."}
+        detail = details.get(error.status_code, str(error.detail))
+        headers = dict(error.headers) if error.headers else None
+        return problem(request_id_of(request), code, detail, status=error.status_code, headers=headers)

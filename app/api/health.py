@@ -1,0 +1,106 @@
+"""Alive, ready, healthy, and the metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from time import perf_counter
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel
+
+from app.api.deps import ServicesDep
+from app.api.errors import Problem
+from app.auth.keys import Principal, Scope
+from app.errors import AuthenticationError, DependencyUnavailableError
+from app.services import Services
+from app.telemetry.metrics import CONTENT_TYPE
+
+CHECK_SECONDS = 2.0
+router = APIRouter(tags=["operations"])
+api_router = APIRouter(tags=["operations"])
+
+
+class DependencyHealth(BaseModel):
+    """One dependency: whether it answers, and how fast."""
+
+    status: Literal["up", "down"]
+    latency_ms: float
+    required: bool
+
+
+class Health(BaseModel):
+    """``degraded``: it answers, but something that it can do without is away."""
+
+    status: Literal["ok", "degraded", "unavailable"]
+    version: str
+    dependencies: dict[str, DependencyHealth] | None = None
+
+
+@router.get("/health", summary="Health, with each dependency on request")
+async def health(request: Request, services: ServicesDep, detailed: Annotated[bool, Query()] = False) -> Health:
+    """``detailed=true`` needs an API key: it tells what stands behind the service."""
+    dependencies = await _check(services)
+    if detailed:
+        await _authenticated(request, services)
+    down = [item for item in dependencies.values() if item.status == "down"]
+    status: Literal["ok", "degraded", "unavailable"] = "degraded" if down else "ok"
+    if any(item.required for item in down):
+        status = "unavailable"
+    return Health(status=status, version=version("anchorage"), dependencies=dependencies if detailed else None)
+
+
+@api_router.get("/health", summary="Alive: the process answers")
+async def alive() -> dict[str, str]:
+    """Says nothing of dependencies: a restart would not mend those."""
+    return {"status": "alive"}
+
+
+@api_router.get("/ready", summary="Ready: questions can be answered", responses={503: {"model": Problem}})
+async def ready(services: ServicesDep) -> dict[str, str]:
+    """503 names the dependency that is away. Redis is not needed: without it answers are only slower."""
+    for name, item in (await _check(services)).items():
+        if item.required and item.status == "down":
+            raise DependencyUnavailableError(name, f"Not ready: {name} does not answer.")
+    return {"status": "ready"}
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+async def metrics(request: Request, services: ServicesDep) -> Response:
+    """Open on the host itself, where Prometheus or its agent asks; from elsewhere with a key of scope ``metrics``."""
+    direct = request.client is not None and request.client.host in ("127.0.0.1", "::1")
+    if not direct or "x-forwarded-for" in request.headers:
+        (await _authenticated(request, services)).require(Scope.METRICS)
+    return Response(services.metrics.render(), media_type=CONTENT_TYPE)
+
+
+async def _authenticated(request: Request, services: Services) -> Principal:
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        key = request.headers.get("x-api-key", "")
+    if not key:
+        raise AuthenticationError("This needs an API key: send `Authorization: Bearer anc_…`.")
+    return await services.keyring.authenticate(key)
+
+
+async def _check(services: Services) -> dict[str, DependencyHealth]:
+    checks: dict[str, tuple[Callable[[], Awaitable[None]], bool]] = {
+        "postgres": (services.database.check, True),
+        "qdrant": (services.index.check, True),
+        "redis": (services.store.check, False),
+    }
+    results = await asyncio.gather(*(_timed(check, required=required) for check, required in checks.values()))
+    return dict(zip(checks, results, strict=True))
+
+
+async def _timed(check: Callable[[], Awaitable[None]], *, required: bool) -> DependencyHealth:
+    start = perf_counter()
+    status: Literal["up", "down"] = "up"
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await check()
+    except Exception:  # noqa: BLE001 - whatever it is, the dependency is not usable
+        status = "down"
+    return DependencyHealth(status=status, latency_ms=round((perf_counter() - start) * 1000, 2), required=required)

@@ -1,0 +1,106 @@
+"""What surrounds every request: its id, its log line, its metrics, the limit of its body, and the last net."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from time import perf_counter
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.errors import of_error, of_unexpected
+from app.errors import AnchorageError
+from app.ingest.accept import too_large
+from app.telemetry.metrics import Metrics
+
+log = structlog.get_logger()
+_VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+QUIET = frozenset({"/health", "/metrics", "/api/v1/health", "/api/v1/ready"})
+
+
+class Observe:
+    """Outermost. Takes a valid ``X-Request-ID`` or makes one, and answers with it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        offered = dict(scope["headers"]).get(b"x-request-id", b"")
+        request_id = offered.decode() if _VALID_ID.fullmatch(offered) else secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        start = perf_counter()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            log.exception("request.failed", path=scope["path"])
+            if status == 0:
+                await of_unexpected(request_id)(scope, receive, send_with_id)
+            else:
+                raise
+        finally:
+            self._record(scope, status, perf_counter() - start)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        self._metrics.requests.labels(scope["method"], route, str(status)).inc()
+        self._metrics.request_seconds.labels(scope["method"], route).observe(seconds)
+        level = "debug" if scope["path"] in QUIET and status < 400 else "info"
+        getattr(log, level)(
+            "request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 2)
+        )
+
+
+class LimitBody:
+    """Refuses a body over the limit as soon as it is known to be: declared, or while it arrives."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int, uploads: str, max_upload_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+        self._uploads = uploads
+        self._max_upload_bytes = max_upload_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        upload = scope["path"].startswith(self._uploads)
+        # Room for the multipart frame around a document of exactly the allowed size.
+        limit = self._max_upload_bytes + 65536 if upload else self._max_bytes
+        error = too_large(self._max_upload_bytes) if upload else _body_too_large(self._max_bytes)
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > limit:
+            await of_error(scope["state"]["request_id"], error)(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise error
+            return message
+
+        await self._app(scope, counted, send)
+
+
+def _body_too_large(limit: int) -> AnchorageError:
+    error = too_large(limit)
+    error.detail = f"The request's body is larger than {limit >> 10} KiB."
+    return error

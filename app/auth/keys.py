@@ -1,0 +1,118 @@
+"""API keys: shown once, kept as a keyed hash, looked up by their prefix.
+
+A key reads ``anc_<prefix>_<secret>``. Only HMAC-SHA256 of the whole key under ``SECRET_KEY`` is stored, so a
+copy of the database opens nothing; the secret has 256 bits, so a slow password hash would add nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from uuid import UUID, uuid4
+
+from sqlalchemy import select
+
+from app.db.models import ApiKey
+from app.db.session import Database
+from app.errors import AuthenticationError, ConfigurationError, PermissionDeniedError
+
+_FORM = re.compile(r"anc_([a-z0-9]{4,16})_([A-Za-z0-9_-]{32,128})")
+_REFUSED = "This API key is unknown, expired or revoked."
+
+
+class Scope(StrEnum):
+    """What a key may do; ``admin`` includes all."""
+
+    QUERY = "query"
+    INGEST = "ingest"
+    ADMIN = "admin"
+    METRICS = "metrics"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is asking."""
+
+    tenant_id: UUID
+    key_id: UUID
+    scopes: frozenset[Scope]
+
+    def require(self, scope: Scope) -> None:
+        """Raise PermissionDeniedError unless the key has the scope."""
+        if scope not in self.scopes and Scope.ADMIN not in self.scopes:
+            raise PermissionDeniedError(f"This API key lacks the scope {scope.value!r}.")
+
+
+class Keyring:
+    """Makes and recognises keys."""
+
+    def __init__(self, database: Database, secret_key: str) -> None:
+        self._database = database
+        self._secret = secret_key.encode()
+
+    async def create(self, tenant_id: UUID, name: str, scopes: frozenset[Scope]) -> str:
+        """Make a key and return it; it can't be read again."""
+        key = f"anc_{secrets.token_hex(5)}_{secrets.token_urlsafe(32)}"
+        await self._store(tenant_id, name, key, scopes)
+        return key
+
+    async def ensure(self, tenant_id: UUID, name: str, key: str, scopes: frozenset[Scope]) -> bool:
+        """Register a key that was made elsewhere; False when it is there already.
+
+        A former key of the same name is revoked: the new one takes its place.
+
+        Raises:
+            ConfigurationError: the key has another form, or its prefix belongs to a different secret.
+        """
+        match = _FORM.fullmatch(key)
+        if match is None:
+            raise ConfigurationError("The key must have the form anc_<prefix>_<secret>, with 32 or more in the secret.")
+        async with self._database.session() as session:
+            now = datetime.now(UTC)
+            same_name = await session.scalars(
+                select(ApiKey).where(ApiKey.tenant_id == tenant_id, ApiKey.name == name, ApiKey.revoked_at.is_(None))
+            )
+            for present in same_name:
+                if hmac.compare_digest(present.key_hash, self._hash(key)):
+                    return False
+                present.revoked_at = now
+            if await session.scalar(select(ApiKey.id).where(ApiKey.prefix == match.group(1))):
+                raise ConfigurationError("The key's prefix is taken by another key. Make a new key.")
+        await self._store(tenant_id, name, key, scopes)
+        return True
+
+    async def authenticate(self, key: str) -> Principal:
+        """Who holds this key. Raises AuthenticationError."""
+        match = _FORM.fullmatch(key)
+        if match is None:
+            raise AuthenticationError(_REFUSED)
+        async with self._database.session(reading=True) as session:
+            found = await session.scalar(select(ApiKey).where(ApiKey.prefix == match.group(1)))
+        # Compared also when there is none: the time taken says nothing.
+        good = hmac.compare_digest(found.key_hash if found else "0" * 64, self._hash(key))
+        now = datetime.now(UTC)
+        if found is None or not good or found.revoked_at or (found.expires_at and found.expires_at <= now):
+            raise AuthenticationError(_REFUSED)
+        return Principal(found.tenant_id, found.id, frozenset(Scope(scope) for scope in found.scopes))
+
+    def _hash(self, key: str) -> str:
+        return hmac.new(self._secret, key.encode(), hashlib.sha256).hexdigest()
+
+    async def _store(self, tenant_id: UUID, name: str, key: str, scopes: frozenset[Scope]) -> None:
+        async with self._database.session() as session:
+            session.add(
+                ApiKey(
+                    id=uuid4(),
+                    tenant_id=tenant_id,
+                    name=name,
+                    prefix=key.split("_")[1],
+                    key_hash=self._hash(key),
+                    scopes=sorted(scope.value for scope in scopes),
+                    created_at=datetime.now(UTC),
+                )
+            )

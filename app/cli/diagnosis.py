@@ -1,0 +1,55 @@
+"""What `anchorage doctor` looks at: each dependency by itself, so that one that is away hides no other."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from app.db.migrate import pending
+from app.db.session import Database
+from app.errors import AnchorageError
+from app.providers.embedding import BundledEmbedder
+from app.services import open_index, open_store
+from app.settings import Settings
+
+
+async def diagnose(settings: Settings) -> dict[str, str | None]:
+    """Name of each check to its cure, or None where all is well."""
+    database = Database(settings.sqlalchemy_url, 1)
+    identity = BundledEmbedder.identity
+    store = open_store(settings)
+
+    async def schema() -> None:
+        missing = await pending(database)
+        if missing:
+            raise RuntimeError(f"migrations {', '.join(missing)} are missing: run `anchorage migrate`")
+
+    async def index() -> None:
+        opened = open_index(settings, identity)
+        try:
+            await opened.prepare()
+            await opened.check()
+        finally:
+            await opened.close()
+
+    async def model() -> None:
+        await BundledEmbedder(1).embed_query("Is the model whole?")
+
+    findings = {
+        "database": await _cure(schema, "check DATABASE_URL, and that Postgres runs and lets this user in"),
+        "vector index": await _cure(index, "check QDRANT_URL and QDRANT_API_KEY, and that Qdrant runs"),
+        "cache": await _cure(store.check, "check REDIS_HOST and REDIS_PASSWORD; without Redis answers are only slower"),
+        "embedding model": await _cure(model, "install the package again: files of the model are missing"),
+    }
+    await store.close()
+    await database.close()
+    return findings
+
+
+async def _cure(check: Callable[[], Awaitable[None]], cure: str) -> str | None:
+    try:
+        await check()
+    except AnchorageError as error:
+        return f"{error.detail} ({cure})"
+    except Exception as error:  # noqa: BLE001 - a doctor reports whatever it finds
+        return f"{type(error).__name__}: {error} ({cure})"
+    return None

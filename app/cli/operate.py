@@ -1,0 +1,209 @@
+"""Verbs of the operator: they read the service's settings and touch its database."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import ValidationError
+
+from app.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from app.auth.keys import Scope
+    from app.services import Services
+    from app.settings import Settings
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+keys = typer.Typer(help="API keys.", no_args_is_help=True)
+
+
+def load_settings() -> Settings:
+    """The settings, or one line that names the variable that is wrong."""
+    from app.settings import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(str(p) for p in e['loc']).upper()}: {e['msg']}" for e in error.errors())
+        raise ConfigurationError(f"The settings can't be used. {wrong}") from None
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8080,
+) -> None:
+    """Run the service and its worker in one process, with nothing installed beside it."""
+    import uvicorn
+
+    from app.main import create_app
+    from app.settings import LogFormat
+    from app.telemetry.logs import configure_logs
+
+    settings = load_settings()
+    if sys.stderr.isatty():
+        settings = settings.model_copy(update={"log_format": LogFormat.CONSOLE})
+    configure_logs(settings)
+    if settings.embedded:
+        key_file = asyncio.run(_first_key(settings))
+        print(  # noqa: T201
+            f"Anchorage at http://{host}:{port}  (API key: {key_file})\n"
+            f"  anchorage ingest FOLDER    make your documents answerable\n"
+            f"  anchorage ask QUESTION     an answer with its sources",
+            flush=True,
+        )
+    uvicorn.run(create_app(settings), host=host, port=port, log_config=None, access_log=False)
+
+
+async def _first_key(settings: Settings) -> Path:
+    """Make a key for this machine's user at the first start; ``anchorage ask`` and ``ingest`` read it."""
+    from app.auth.keys import Keyring, Scope
+    from app.db.bootstrap import DEFAULT_TENANT_ID, bootstrap
+    from app.db.migrate import migrate as upgrade
+    from app.db.session import Database
+    from app.providers.embedding import BundledEmbedder
+    from app.services import secret_key
+
+    file = settings.data_dir / "api-key"
+    if not file.exists():
+        database = Database(settings.sqlalchemy_url)
+        await upgrade(database)
+        await bootstrap(database, BundledEmbedder.identity)
+        key = await Keyring(database, secret_key(settings)).create(DEFAULT_TENANT_ID, "owner", frozenset(Scope))
+        await database.close()
+        with os.fdopen(os.open(file, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as handle:
+            handle.write(key + "\n")
+    return file
+
+
+def worker() -> None:
+    """Make accepted documents answerable, until told to stop."""
+    from app.telemetry.logs import configure_logs
+
+    settings = load_settings()
+    configure_logs(settings)
+
+    async def work(services: Services) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, services.worker.stop)
+        await services.worker.run()
+
+    _with_services(settings, work)
+
+
+def migrate(as_json: AsJson = False) -> None:
+    """Bring the database to this release's schema, and make the default collection."""
+    from app.db.bootstrap import bootstrap
+    from app.db.migrate import migrate as upgrade
+    from app.db.session import Database
+    from app.providers.embedding import BundledEmbedder
+
+    settings = load_settings()
+
+    async def run() -> list[str]:
+        database = Database(settings.sqlalchemy_url)
+        applied = await upgrade(database)
+        await bootstrap(database, BundledEmbedder.identity)
+        await database.close()
+        return applied
+
+    applied = asyncio.run(run())
+    told = json.dumps({"applied": applied}) if as_json else f"Applied: {', '.join(applied) or 'nothing was missing'}"
+    print(told)  # noqa: T201
+
+
+@keys.command("create")
+def create_key(
+    name: Annotated[str, typer.Option(help="What the key is for.")],
+    scope: Annotated[list[str], typer.Option(help="query, ingest, admin or metrics; may be repeated.")],
+) -> None:
+    """Make a key and print it, once."""
+    from app.auth.keys import Keyring
+
+    async def create(keyring: Keyring) -> str:
+        from app.db.bootstrap import DEFAULT_TENANT_ID
+
+        return await keyring.create(DEFAULT_TENANT_ID, name, _scopes(scope))
+
+    print(_with_keyring(create))  # noqa: T201
+
+
+@keys.command("ensure")
+def ensure_key(
+    name: Annotated[str, typer.Option(help="What the key is for.")],
+    key_file: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="File that holds the key.")],
+    scope: Annotated[list[str] | None, typer.Option(help="As in create; all if absent.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register a key that was made elsewhere; a former one of the same name is revoked."""
+    from app.auth.keys import Keyring, Scope
+
+    async def ensure(keyring: Keyring) -> bool:
+        from app.db.bootstrap import DEFAULT_TENANT_ID
+
+        scopes = _scopes(scope) if scope else frozenset(Scope)
+        return await keyring.ensure(DEFAULT_TENANT_ID, name, key_file.read_text().strip(), scopes)
+
+    created = _with_keyring(ensure)
+    print(json.dumps({"created": created}) if as_json else ("registered" if created else "already there"))  # noqa: T201
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check the settings and every dependency; say the cause and the cure."""
+    from app.cli.diagnosis import diagnose
+
+    findings = asyncio.run(diagnose(load_settings()))
+    if as_json:
+        print(json.dumps(findings))  # noqa: T201
+    else:
+        for name, cure in findings.items():
+            print(f"{'ok  ' if cure is None else 'FAIL'} {name}{'' if cure is None else ': ' + cure}")  # noqa: T201
+    if any(findings.values()):
+        raise typer.Exit(1)
+
+
+def _scopes(names: list[str]) -> frozenset[Scope]:
+    from app.auth.keys import Scope
+
+    try:
+        return frozenset(Scope(name) for name in names)
+    except ValueError:
+        raise ConfigurationError(f"Scopes are {', '.join(Scope)}; got {', '.join(names)}.") from None
+
+
+def _with_keyring(action: Callable[..., Awaitable[object]]) -> object:
+    from app.auth.keys import Keyring
+    from app.db.session import Database
+    from app.services import secret_key
+
+    settings = load_settings()
+
+    async def run() -> object:
+        database = Database(settings.sqlalchemy_url)
+        try:
+            return await action(Keyring(database, secret_key(settings)))
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def _with_services(settings: Settings, action: Callable[[Services], Awaitable[None]]) -> None:
+    from app.services import open_services
+    from app.telemetry.metrics import Metrics
+
+    async def run() -> None:
+        services = await open_services(settings, Metrics(settings.metrics_namespace))
+        try:
+            await action(services)
+        finally:
+            await services.close()
+
+    asyncio.run(run())

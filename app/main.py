@@ -1,0 +1,96 @@
+"""The application: the only place where its parts are put together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.routing import APIRoute
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from app.api import documents, errors, health, jobs, query, search
+from app.api.middleware import LimitBody, Observe
+from app.services import Services, open_services
+from app.settings import Settings
+from app.telemetry.logs import configure_logs
+from app.telemetry.metrics import Metrics
+
+MAX_JSON_BYTES = 1024 * 1024
+
+
+def from_environment() -> FastAPI:
+    """What gunicorn and uvicorn call."""
+    settings = Settings()
+    configure_logs(settings)
+    return create_app(settings)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Build the application; nothing is opened before it starts."""
+    metrics = Metrics(settings.metrics_namespace)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        services = await open_services(settings, metrics)
+        app.state.services = services
+        try:
+            async with _embedded_worker(services):
+                yield
+        finally:
+            await services.close()
+
+    app = FastAPI(
+        title="Anchorage",
+        summary="Answers with citations from your own documents",
+        version=version("anchorage"),
+        lifespan=lifespan,
+        generate_unique_id_function=_operation_id,
+        # The bundled pages load their scripts from elsewhere; the description itself is at /openapi.json.
+        docs_url=None,
+        redoc_url=None,
+    )
+    errors.install(app)
+    for router in (query.router, search.router, documents.router, jobs.router, health.api_router):
+        app.include_router(router, prefix=settings.api_v1_prefix)
+    app.include_router(query.router, include_in_schema=False)
+    app.include_router(health.router)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+            expose_headers=["X-Request-ID"],
+        )
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts)
+    app.add_middleware(
+        LimitBody,
+        max_bytes=MAX_JSON_BYTES,
+        uploads=f"{settings.api_v1_prefix}/documents",
+        max_upload_bytes=settings.max_upload_bytes,
+    )
+    app.add_middleware(Observe, metrics=metrics)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _embedded_worker(services: Services) -> AsyncIterator[None]:
+    """In embedded mode this process also works on documents; else `anchorage worker` does."""
+    if not services.settings.embedded:
+        yield
+        return
+    task = asyncio.create_task(services.worker.run())
+    try:
+        yield
+    finally:
+        services.worker.stop()
+        await task
+
+
+def _operation_id(route: APIRoute) -> str:
+    """Short and stable names for generated clients: ``documents_add``."""
+    return f"{route.tags[0] if route.tags else 'api'}_{route.name}"

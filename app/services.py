@@ -1,0 +1,141 @@
+"""The service's parts, opened and wired once a process."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+
+from app.answer.pipeline import Pipeline
+from app.auth.keys import Keyring
+from app.cache.exact import ExactCache
+from app.cache.store import CacheStore, MemoryStore, RedisStore
+from app.db.bootstrap import bootstrap
+from app.db.migrate import migrate, pending
+from app.db.models import JobKind
+from app.db.session import Database
+from app.errors import ConfigurationError
+from app.ingest.accept import Acceptance
+from app.ingest.index import Indexer
+from app.ingest.jobs import Queue, Worker
+from app.providers.embedding import BundledEmbedder
+from app.providers.protocols import Embedder, EmbeddingIdentity
+from app.providers.registry import Answerers
+from app.retrieval.search import Retriever
+from app.settings import Settings
+from app.telemetry.metrics import Metrics
+from app.vectors.bm25 import Bm25Encoder
+from app.vectors.edge import EdgeIndex
+from app.vectors.protocols import VectorIndex
+from app.vectors.qdrant import QdrantIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All parts; ``close`` lets go of them in reverse."""
+
+    settings: Settings
+    database: Database
+    index: VectorIndex
+    embedder: Embedder
+    store: CacheStore
+    keyring: Keyring
+    acceptance: Acceptance
+    retriever: Retriever
+    answerers: Answerers
+    pipeline: Pipeline
+    worker: Worker
+    metrics: Metrics
+
+    async def close(self) -> None:
+        """Flush and disconnect."""
+        self.worker.stop()
+        await self.answerers.close()
+        await self.store.close()
+        await self.index.close()
+        await self.database.close()
+
+
+async def open_services(settings: Settings, metrics: Metrics) -> Services:
+    """Connect everything. Embedded mode brings its own database up to date; server mode expects it so.
+
+    Raises:
+        ConfigurationError: a setting, the schema or the data contradict this release.
+        DependencyUnavailableError: the database or the index does not answer.
+    """
+    database = Database(settings.sqlalchemy_url, settings.database_pool_size)
+    if settings.embedded:
+        await migrate(database)
+    elif missing := await pending(database):
+        raise ConfigurationError(
+            f"The database lacks the migrations {', '.join(missing)}. Run `anchorage migrate` first; site.yml does."
+        )
+    embedder = BundledEmbedder(settings.embedding_threads)
+    await bootstrap(database, embedder.identity)
+    index = open_index(settings, embedder.identity)
+    await index.prepare()
+    sparse = Bm25Encoder()
+    store = open_store(settings)
+    retriever = Retriever(database, index, embedder, sparse)
+    answerers = Answerers(settings)
+    queue = Queue(database, settings.job_lease_seconds, settings.job_max_attempts)
+    indexer = Indexer(database, index, embedder, sparse, queue)
+    return Services(
+        settings=settings,
+        database=database,
+        index=index,
+        embedder=embedder,
+        store=store,
+        keyring=Keyring(database, secret_key(settings)),
+        acceptance=Acceptance(database, settings.max_upload_bytes),
+        retriever=retriever,
+        answerers=answerers,
+        pipeline=Pipeline(
+            settings=settings,
+            database=database,
+            retriever=retriever,
+            embedder=embedder,
+            answerers=answerers,
+            cache=ExactCache(store, settings.cache_ttl),
+            metrics=metrics,
+        ),
+        worker=Worker(queue, {JobKind.INDEX: indexer.index, JobKind.REMOVE: indexer.remove}, settings.job_poll_seconds),
+        metrics=metrics,
+    )
+
+
+def secret_key(settings: Settings) -> str:
+    """The key of the keys' hashes; embedded mode makes one at first and keeps it beside its database."""
+    if settings.secret_key is not None:
+        return settings.secret_key.get_secret_value()
+    if not settings.embedded:
+        raise ConfigurationError("SECRET_KEY is not set. Make one with: openssl rand -hex 32")
+    file = settings.data_dir / "secret-key"
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as handle:
+            handle.write(secrets.token_hex(32))
+    except FileExistsError:
+        pass
+    return file.read_text()
+
+
+def open_index(settings: Settings, identity: EmbeddingIdentity) -> VectorIndex:
+    """Qdrant's server where one is named, else its engine in this process. Raises ConfigurationError."""
+    address = settings.qdrant_address
+    if address is None:
+        if not settings.embedded:
+            raise ConfigurationError("QDRANT_URL or QDRANT_HOST is not set; server mode needs a Qdrant server.")
+        return EdgeIndex(settings.data_dir / "index", identity.dimension)
+    api_key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
+    return QdrantIndex(
+        address, settings.qdrant_collection_name, identity, api_key=api_key, timeout_s=settings.qdrant_timeout
+    )
+
+
+def open_store(settings: Settings) -> CacheStore:
+    """Redis where it is named, else this process's memory."""
+    if settings.redis_dsn is None:
+        return MemoryStore(settings.max_cache_size)
+    password = settings.redis_password.get_secret_value() if settings.redis_password else None
+    return RedisStore(settings.redis_dsn, password, settings.redis_pool_size, settings.redis_socket_timeout)

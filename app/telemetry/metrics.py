@@ -1,0 +1,54 @@
+"""Metrics in Prometheus's form, summed over gunicorn's workers when ``PROMETHEUS_MULTIPROC_DIR`` is set."""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32)
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """The service's own instruments; labels are bounded: route templates, never paths."""
+
+    def __init__(self, namespace: str) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "http_requests_total", "HTTP requests", ("method", "route", "status"), registry=self.registry
+        )
+        self.request_seconds = Histogram(
+            "http_request_duration_seconds",
+            "Time to the end of the response",
+            ("method", "route"),
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.queries = Counter(
+            "queries_total",
+            "Questions answered",
+            ("provider", "cache", "grounded"),
+            namespace=namespace,
+            registry=self.registry,
+        )
+        self.step_seconds = Histogram(
+            "query_step_duration_seconds",
+            "Time of one step of a question",
+            ("step",),
+            namespace=namespace,
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.documents = Counter(
+            "documents_accepted_total", "Documents accepted", namespace=namespace, registry=self.registry
+        )
+
+    def render(self) -> bytes:
+        """The metrics of all workers of this service."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
