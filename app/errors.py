@@ -102,3 +102,9 @@ class ProviderError(DependencyUnavailableError):
     """A model provider failed or timed out."""
 
     code = ErrorCode.PROVIDER_FAILED
+
+
+class ProviderNotConfiguredError(AnchorageError):
+    """A question asked for a provider that this service has no settings for."""
+
+    code = ErrorCode.VALIDATION_FAILED

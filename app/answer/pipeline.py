@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from time import perf_counter
@@ -113,7 +113,7 @@ class Pipeline:
         self._cache = cache
         self._metrics = metrics
 
-    async def ask(self, question: Question) -> AsyncIterator[Event]:
+    async def ask(self, question: Question) -> AsyncGenerator[Event, None]:
         """Yield what happens, ending with the ``Answer``; closing the iterator stops the generation.
 
         Raises:
@@ -150,7 +150,7 @@ class Pipeline:
 
     async def _generate(
         self, question: Question, answerer: Answerer, passages: Sequence[Passage], answer: Answer
-    ) -> AsyncIterator[Delta]:
+    ) -> AsyncGenerator[Delta, None]:
         """Stream the text, then put it with its checked citations into ``answer``."""
         start = perf_counter()
         sources = [SourcePassage(n, p.title, p.text, p.score) for n, p in enumerate(passages, start=1)]

@@ -91,11 +91,11 @@ class RedisStore:
         if self._clock() < self._paused_until:
             return None
         try:
-            value: bytes | None = await self._redis.get(KEY_PREFIX + key)
+            value = await self._redis.get(KEY_PREFIX + key)
         except (RedisError, OSError, TimeoutError) as error:
             self._pause(error)
             return None
-        return value
+        return value.encode() if isinstance(value, str) else value
 
     async def put(self, key: str, value: bytes, ttl_s: int) -> None:
         """Keep an entry, if Redis answers."""

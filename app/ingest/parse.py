@@ -130,8 +130,10 @@ def _pieces(root: LexborNode) -> Iterator[tuple[int, str]]:
 # Elements taken as one piece, with their heading level or 0.
 _WHOLE = {**{f"h{level}": level for level in range(1, MAX_HEADINGS + 1)}, "table": 0, "pre": 0}
 _INLINE = frozenset(
-    "a abbr b bdi bdo cite code data dfn em font i ins kbd label mark q s samp small span strong sub sup time".split()  # noqa: SIM905
-    + "tt u var".split()  # noqa: SIM905
+    (
+        "a abbr b bdi bdo cite code data dfn em font i ins kbd label mark q s samp small span strong sub sup "
+        "time tt u var "
+    ).split()
 )
 
 

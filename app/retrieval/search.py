@@ -98,7 +98,7 @@ class Retriever:
                 )
             )
             found = {chunk.id: (chunk, title, source) for chunk, title, source in rows.tuples()}
-        passages = []
+        passages: list[Passage] = []
         for chunk_id, score in ranked:
             if chunk_id in found and len(passages) < top_k:
                 chunk, title, source = found[chunk_id]
