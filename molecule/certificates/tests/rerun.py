@@ -1,0 +1,32 @@
+"""The scenario's own playbook, once more, with other variables; on one host."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from testinfra.host import Host  # type: ignore[import-untyped]
+
+SCENARIO = Path(__file__).resolve().parents[1]
+TLS = "/etc/anchorage/tls"
+
+
+def converge(host: Host, **variables: Any) -> subprocess.CompletedProcess[str]:
+    command = ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], str(SCENARIO / "converge.yml")]
+    return subprocess.run(  # noqa: S603
+        [*command, "--limit", host.backend.host, "-e", json.dumps(variables)],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+
+def serial(host: Host, name: str) -> str:
+    with host.sudo():
+        found = host.check_output(f"openssl x509 -noout -serial -in {TLS}/{name}.crt")
+    assert isinstance(found, str)
+    return found

@@ -1,0 +1,34 @@
+"""What the role refuses, each with its cause; nothing on the host changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rerun import converge, serial
+from testinfra.host import Host  # type: ignore[import-untyped]
+
+testinfra_hosts = ["ansible://cert13"]
+
+REFUSALS: list[tuple[str, dict[str, Any], str]] = [
+    ("short passphrase", {"certificates_ca_passphrase": "short"}, "certificates_ca_passphrase has 5 characters"),
+    ("other passphrase", {"certificates_ca_passphrase": "x" * 32}, "Unable to read the key"),
+    ("unknown mode", {"certificates_mode": "letsencrypt"}, "value of certificates_mode must be one of: internal"),
+    ("always due", {"certificates_renew_before_days": 365}, "every run would renew"),
+    ("the authority's name", {"certificates_services": [{"name": "ca", "common_name": "x"}]}, "has the entry 'ca'"),
+    (
+        "name without its kind",
+        {"certificates_services": [{"name": "a", "common_name": "x", "subject_alt_names": ["192.0.2.1"]}]},
+        "every other name needs its kind",
+    ),
+    ("no common name", {"certificates_services": [{"name": "a"}]}, "missing required arguments: common_name"),
+]
+
+
+@pytest.mark.parametrize(("variables", "message"), [case[1:] for case in REFUSALS], ids=[case[0] for case in REFUSALS])
+def test_refused_with_its_cause(host: Host, variables: dict[str, Any], message: str) -> None:
+    before = serial(host, "web"), serial(host, "ca")
+    done = converge(host, **variables)
+    assert done.returncode != 0
+    assert message in " ".join((done.stdout + done.stderr).split()), done.stdout
+    assert (serial(host, "web"), serial(host, "ca")) == before
