@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from app.answer.pipeline import Pipeline
 from app.auth.keys import Keyring
 from app.cache.exact import ExactCache
-from app.cache.store import CacheStore, MemoryStore, RedisStore
+from app.cache.store import CacheStore, MemoryStore
 from app.db.bootstrap import bootstrap
 from app.db.migrate import migrate, pending
 from app.db.models import JobKind
@@ -27,7 +27,6 @@ from app.telemetry.metrics import Metrics
 from app.vectors.bm25 import Bm25Encoder
 from app.vectors.edge import EdgeIndex
 from app.vectors.protocols import VectorIndex
-from app.vectors.qdrant import QdrantIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +126,9 @@ def open_index(settings: Settings, identity: EmbeddingIdentity) -> VectorIndex:
         if not settings.embedded:
             raise ConfigurationError("QDRANT_URL or QDRANT_HOST is not set; server mode needs a Qdrant server.")
         return EdgeIndex(settings.data_dir / "index", identity.dimension)
+    # Its client takes most of a second to load, which embedded mode need not wait for; so does Redis's below.
+    from app.vectors.qdrant import QdrantIndex
+
     api_key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
     return QdrantIndex(
         address, settings.qdrant_collection_name, identity, api_key=api_key, timeout_s=settings.qdrant_timeout
@@ -137,5 +139,7 @@ def open_store(settings: Settings) -> CacheStore:
     """Redis where it is named, else this process's memory."""
     if settings.redis_dsn is None:
         return MemoryStore(settings.max_cache_size)
+    from app.cache.redis import RedisStore
+
     password = settings.redis_password.get_secret_value() if settings.redis_password else None
     return RedisStore(settings.redis_dsn, password, settings.redis_pool_size, settings.redis_socket_timeout)

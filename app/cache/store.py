@@ -1,4 +1,4 @@
-"""Where cached answers are kept: in this process, or in Redis. A store that fails is a miss, never an error."""
+"""Where cached answers are kept. A store that fails is a miss, never an error."""
 
 from __future__ import annotations
 
@@ -6,15 +6,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
-
-import redis.asyncio as redis
-import structlog
-from redis.exceptions import RedisError
-
-log = structlog.get_logger()
-KEY_PREFIX = "anchorage:answer:"
-# After a failure Redis is left alone for this long, so that a hanging one slows few questions.
-PAUSE_SECONDS = 5.0
 
 
 class CacheStore(Protocol):
@@ -63,57 +54,3 @@ class MemoryStore:
     async def close(self) -> None:
         """Forget everything."""
         self._entries.clear()
-
-
-class RedisStore:
-    """The store of server mode, shared by all workers and hosts; its size is Redis's ``maxmemory``."""
-
-    def __init__(
-        self,
-        url: str,
-        password: str | None,
-        pool_size: int,
-        timeout_s: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._redis = redis.from_url(
-            url,
-            password=password,
-            max_connections=pool_size,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-        )
-        self._clock = clock
-        self._paused_until = 0.0
-
-    async def get(self, key: str) -> bytes | None:
-        """Return an entry; None also when Redis does not answer."""
-        if self._clock() < self._paused_until:
-            return None
-        try:
-            value = await self._redis.get(KEY_PREFIX + key)
-        except (RedisError, OSError, TimeoutError) as error:
-            self._pause(error)
-            return None
-        return value.encode() if isinstance(value, str) else value
-
-    async def put(self, key: str, value: bytes, ttl_s: int) -> None:
-        """Keep an entry, if Redis answers."""
-        if self._clock() < self._paused_until:
-            return
-        try:
-            await self._redis.set(KEY_PREFIX + key, value, ex=ttl_s)
-        except (RedisError, OSError, TimeoutError) as error:
-            self._pause(error)
-
-    async def check(self) -> None:
-        """Raise when Redis does not answer."""
-        await self._redis.ping()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._redis.aclose()
-
-    def _pause(self, error: Exception) -> None:
-        self._paused_until = self._clock() + PAUSE_SECONDS
-        log.warning("cache.unavailable", error=type(error).__name__, pause_s=PAUSE_SECONDS)

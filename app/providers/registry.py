@@ -1,11 +1,9 @@
-"""The answerers that this service has, by name."""
+"""The answerers that this service has, by name; each is loaded when it is first used."""
 
 from __future__ import annotations
 
 from app.errors import ProviderNotConfiguredError
 from app.providers.extractive import ExtractiveAnswerer
-from app.providers.local import LocalAnswerer
-from app.providers.openai import OpenAIAnswerer
 from app.providers.protocols import Answerer
 from app.settings import AnswerProvider, Settings
 
@@ -44,11 +42,15 @@ class Answerers:
         if provider is AnswerProvider.EXTRACTIVE:
             return ExtractiveAnswerer()
         if provider is AnswerProvider.LOCAL:
+            from app.providers.local import LocalAnswerer
+
             return LocalAnswerer(model_path=settings.local_model_path, timeout_s=settings.provider_timeout)
         if not self._has_server():
             raise ProviderNotConfiguredError(
                 "No OpenAI-compatible server is configured: set OPENAI_API_KEY, OPENAI_BASE_URL or OLLAMA_HOST."
             )
+        from app.providers.openai import OpenAIAnswerer
+
         base_url = settings.openai_base_url
         if base_url is None and settings.ollama_host is not None:
             base_url = f"{settings.ollama_host.rstrip('/')}/v1"
