@@ -3,7 +3,8 @@
 `make up`, molecule and `tests/lab` all use it; `python -m lab --help` lists the verbs.
 """
 
-from lab.lab import Lab, all_labs
+from lab.host import Host
+from lab.lab import HostSpec, Lab, all_labs
 from lab.system import LabError
 
-__all__ = ["Lab", "LabError", "all_labs"]
+__all__ = ["Host", "HostSpec", "Lab", "LabError", "all_labs"]

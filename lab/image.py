@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-import shutil
 import subprocess
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lab.system import STATE, LabError, locked, run
+from lab.packages import apt_proxy, debian_sources, host_files
+from lab.system import STATE, LabError, announce, locked, remove_tree
 
+IMAGES = STATE / "images"
 RELEASES = ("trixie", "bookworm")
 USER = "deploy"
 PACKAGES = (
@@ -29,60 +33,43 @@ PACKAGES = (
     "systemd-sysv",
     "udev",
 )
-# A lab host is off the network's clock and must not upgrade itself in the middle of a test.
-MASKED = (
-    "apt-daily-upgrade.timer",
-    "apt-daily.timer",
-    "systemd-firstboot.service",
-    "systemd-networkd-wait-online.service",
-    "systemd-timesyncd.service",
-)
+# Nothing waits for a network that systemd-networkd finds configured; the clock is this machine's.
+MASKED = ("systemd-firstboot.service", "systemd-networkd-wait-online.service", "systemd-timesyncd.service")
+# A host must not upgrade itself in the middle of a test; a role that wants these timers enables them.
+DISABLED = ("apt-daily.timer", "apt-daily-upgrade.timer")
 PREPARE = f"""
 set -eu
 root=$1
+cp -a "$(dirname "$0")/files/." $root/
+chroot $root update-ca-certificates >/dev/null
 echo LANG=C.UTF-8 > $root/etc/default/locale
 chroot $root useradd --create-home --shell /bin/bash {USER}
 echo '{USER} ALL=(ALL) NOPASSWD: ALL' > $root/etc/sudoers.d/{USER}
 chmod 0440 $root/etc/sudoers.d/{USER}
-printf 'PasswordAuthentication no\\nMaxStartups 100\\nUseDNS no\\n' > $root/etc/ssh/sshd_config.d/10-lab.conf
+printf 'MaxStartups 100\\nUseDNS no\\n' > $root/etc/ssh/sshd_config.d/90-lab.conf
 chroot $root systemctl -q enable ssh systemd-networkd
 chroot $root systemctl -q mask {" ".join(MASKED)}
+chroot $root systemctl -q disable {" ".join(DISABLED)}
 rm -f $root/etc/ssh/ssh_host_* $root/etc/apt/apt.conf.d/99mmdebstrap
 echo force-unsafe-io > $root/etc/dpkg/dpkg.cfg.d/lab
-if ls /usr/local/share/ca-certificates/*.crt >/dev/null 2>&1; then
-  cp /usr/local/share/ca-certificates/*.crt $root/usr/local/share/ca-certificates/
-  chroot $root update-ca-certificates >/dev/null 2>&1
-fi
-[ ! -e /etc/pip.conf ] || cp /etc/pip.conf $root/etc/pip.conf
-[ ! -e /etc/uv/uv.toml ] || install -D /etc/uv/uv.toml $root/etc/uv/uv.toml
-for file in /etc/apt/apt.conf.d/*proxy*; do [ ! -e $file ] || cp $file $root/etc/apt/apt.conf.d/; done
 : > $root/etc/machine-id
 """
 
 
-def package_sources(release: str) -> list[str]:
-    """The machine's own package mirror, asked for another release: one line of apt's format each.
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that decides what a tree looks like, but for the packages' versions."""
 
-    Raises:
-        LabError: this machine has no Debian source to take the mirror from.
-    """
-    said = run("apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(COMPONENT)", "Created-By: Packages")
-    main = security = None
-    for line in said.splitlines():
-        uri, codename, component = line.split()
-        if component != "main" or "debian" not in uri:
-            continue
-        if codename.endswith("-security"):
-            security = security or uri
-        elif "-" not in codename:
-            main = main or uri
-    if main is None:
-        raise LabError("no Debian package source on this machine to build hosts from; see /etc/apt/sources.list.d")
-    keyring = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
-    lines = [f"deb {keyring} {main} {suite} main" for suite in (release, f"{release}-updates")]
-    if security is not None:
-        lines.append(f"deb {keyring} {security} {release}-security main")
-    return lines
+    release: str
+    sources: tuple[str, ...]
+    proxy: tuple[str, ...]
+    files: dict[str, str]
+    packages: tuple[str, ...] = PACKAGES
+    prepare: str = PREPARE
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def image(release: str) -> Path:
@@ -91,41 +78,55 @@ def image(release: str) -> Path:
     Raises:
         LabError: an unknown release, or mmdebstrap failed.
     """
-    if release not in RELEASES:
-        raise LabError(f"unknown release {release}; the lab has {', '.join(RELEASES)}")
-    sources = package_sources(release)
-    recipe = "\n".join([PREPARE, *PACKAGES, *sources])
-    digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
-    tree = STATE / "images" / f"{release}-{digest}"
+    check_release(release)
+    recipe = Recipe(release, tuple(debian_sources(release)), tuple(apt_proxy()), host_files())
+    tree = IMAGES / f"{release}-{recipe.digest}"
     with locked(f"image-{release}"):
         if not tree.is_dir():
-            print(f"Building the {release} image (once)", flush=True)  # noqa: T201
-            _build(release, sources, tree)
+            start = time.monotonic()
+            announce(f"Building the {release} image (once, about half a minute)")
+            _build(recipe, tree)
+            announce(f"Built the {release} image in {time.monotonic() - start:.0f} s")
     return tree
 
 
-def _build(release: str, sources: list[str], tree: Path) -> None:
-    tree.parent.mkdir(parents=True, exist_ok=True)
-    partial = tree.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    hook = tree.with_suffix(".prepare")
-    hook.write_text(f"#!/bin/sh\n{PREPARE}")
+def check_release(release: str) -> None:
+    """Raise LabError unless the lab has images of a release."""
+    if release not in RELEASES:
+        raise LabError(f"unknown release {release}; the lab has {', '.join(RELEASES)}")
+
+
+def _build(recipe: Recipe, tree: Path) -> None:
+    work = tree.with_suffix(".building")
+    remove_tree(work)  # of a build that was broken off
+    for path, text in recipe.files.items():
+        target = work / f"files{path}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+    (work / "files").mkdir(parents=True, exist_ok=True)
+    hook = work / "prepare"
+    hook.write_text(f"#!/bin/sh\n{recipe.prepare}")
     hook.chmod(0o755)
-    command = [
-        *("mmdebstrap", "--quiet", "--variant=minbase", "--skip=cleanup/apt/lists", f"--include={','.join(PACKAGES)}"),
-        *("--aptopt=APT::Install-Recommends false", "--dpkgopt=force-unsafe-io", f"--customize-hook={hook}"),
-        *(release, str(partial), "-"),
-    ]
     done = subprocess.run(  # noqa: S603
-        command,
-        input="\n".join(sources),
+        [
+            *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(recipe.packages)}"),
+            # Hosts keep the package lists; hosts do install what is recommended, as Debian does.
+            *("--skip=cleanup/apt/lists", "--aptopt=APT::Install-Recommends false", "--dpkgopt=force-unsafe-io"),
+            *(f"--aptopt={line}" for line in recipe.proxy),
+            *(f"--customize-hook={hook}", recipe.release, str(work / "root"), "-"),
+        ],
+        input="\n".join(recipe.sources),
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
     )
-    hook.unlink()
     if done.returncode != 0:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise LabError(f"mmdebstrap could not build {release}: {done.stderr.strip()[-2000:]}")
-    partial.rename(tree)
+        raise LabError(f"mmdebstrap could not build {recipe.release}: {done.stderr.strip()[-2000:]}")
+    (work / "root").rename(tree)
+    remove_tree(work)
+
+
+def unused(layers: set[str]) -> list[Path]:
+    """Trees that are in none of the ``layers``, those that can't be used again among them."""
+    return [path for path in sorted(IMAGES.glob("*")) if str(path) not in layers] if IMAGES.is_dir() else []

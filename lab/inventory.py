@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lab.host import ssh_options
 from lab.lab import Lab
-from lab.system import ssh_options
 
 GROUPS = ("edge", "app", "worker", "postgres", "redis", "qdrant", "monitoring", "backup")
 
