@@ -92,7 +92,7 @@ def service(lab: Lab) -> Service:
     viewer = Path(sys.executable).parent / "ansible-vault"
     said = run(viewer, "view", "--vault-password-file", ROOT / ".vault-password", vault)
     key = next(line.split(": ", 1)[1].strip() for line in said.splitlines() if line.startswith("admin_api_key"))
-    return Service(f"https://{lab.host(HOST).address}", key, lab.directory / "secrets/ca.crt")
+    return Service(f"https://{lab.host(HOST).address}", key, lab.directory / "secrets/ca/ca.crt")
 
 
 def corpus(target: Path) -> Path:

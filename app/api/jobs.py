@@ -14,7 +14,7 @@ from app.api.errors import PROBLEM_RESPONSES
 from app.db.models import Job
 from app.errors import NotFoundError
 
-router = APIRouter(prefix="/jobs", tags=["documents"], responses=PROBLEM_RESPONSES)
+router = APIRouter(prefix="/jobs", tags=["jobs"], responses=PROBLEM_RESPONSES)
 
 
 class JobInfo(BaseModel):

@@ -57,13 +57,23 @@ class Observe:
             self._record(scope, status, perf_counter() - start)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "unmatched")
+        route = _template(scope)
         self._metrics.requests.labels(scope["method"], route, str(status)).inc()
         self._metrics.request_seconds.labels(scope["method"], route).observe(seconds)
         level = "debug" if scope["path"] in QUIET and status < 400 else "info"
         getattr(log, level)(
             "request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 2)
         )
+
+
+def _template(scope: Scope) -> str:
+    """The route's path with its parameters' names for their values: one label for all documents."""
+    if "route" not in scope:
+        return "unmatched"
+    path: str = scope["path"]
+    for name, value in scope.get("path_params", {}).items():
+        path = path.replace(str(value), f"{{{name}}}")
+    return path
 
 
 class LimitBody:

@@ -185,6 +185,6 @@ async def _same(session: AsyncSession, collection: Collection, source: str, cont
     ).first()
     if row is None:
         return None
-    document, version = row.tuple()
+    document, version = row
     job = await session.scalar(select(Job).where(Job.version_id == version.id).order_by(Job.created_at.desc()).limit(1))
     return Accepted(document, version, job, created=False)

@@ -97,7 +97,7 @@ class Retriever:
                     Document.collection_id == scope.collection_id,
                 )
             )
-            found = {chunk.id: (chunk, title, source) for chunk, title, source in rows.tuples()}
+            found = {chunk.id: (chunk, title, source) for chunk, title, source in rows}
         passages: list[Passage] = []
         for chunk_id, score in ranked:
             if chunk_id in found and len(passages) < top_k:

@@ -23,7 +23,7 @@ def server(fragile: Standin) -> Standin:
         vectors_config={"dense": models.VectorParams(size=2, distance=models.Distance.COSINE)},
         sparse_vectors_config={"bm25": models.SparseVectorParams(modifier=models.Modifier.IDF)},
     )
-    client.create_payload_index("docs", "tenant", models.KeywordIndexParams(type="keyword", is_tenant=True))  # type: ignore[arg-type]
+    client.create_payload_index("docs", "tenant", models.KeywordIndexParams(type="keyword", is_tenant=True))
     vector: dict[str, Any] = {"dense": [1.0, 0.0], "bm25": models.SparseVector(indices=[1], values=[1.0])}
     client.upsert("docs", [models.PointStruct(id=i, vector=vector, payload={"tenant": f"t{i % 2}"}) for i in range(50)])
     alias = models.CreateAlias(collection_name="docs", alias_name="live")

@@ -1,0 +1,74 @@
+"""The real application in embedded mode: its own database, engine, models and worker, over its real ASGI edge."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from fastapi import FastAPI
+
+from app.auth.keys import Scope
+from app.db.bootstrap import DEFAULT_TENANT_ID
+from app.main import create_app
+from app.services import Services
+from app.settings import Settings
+
+
+@dataclass
+class Running:
+    """A started service, a client that holds a key of all scopes, and one that holds none."""
+
+    app: FastAPI
+    services: Services
+    client: httpx.AsyncClient
+    stranger: httpx.AsyncClient
+
+    async def add(self, text: str, title: str = "Note", **fields: Any) -> str:
+        """Add a document and wait until it is answerable; returns its id."""
+        sent = {"text": text, "title": title, "media_type": "text/markdown", **fields}
+        response = await self.client.post("/api/v1/documents", json=sent)
+        assert response.status_code == 202, response.text
+        await self.finished(response.json()["job_id"])
+        return str(response.json()["document"]["id"])
+
+    async def finished(self, job_id: str) -> dict[str, Any]:
+        """Wait for a job's end."""
+        async with asyncio.timeout(30):
+            while True:
+                job: dict[str, Any] = (await self.client.get(f"/api/v1/jobs/{job_id}")).json()
+                if job["state"] in ("succeeded", "failed"):
+                    return job
+                await asyncio.sleep(0.02)
+
+    async def ask(self, query: str, **fields: Any) -> dict[str, Any]:
+        """The answer to a question that must be accepted."""
+        response = await self.client.post("/api/v1/query", json={"query": query, **fields})
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path, job_poll_seconds=0.02, max_upload_bytes=1024 * 1024)
+
+
+@pytest_asyncio.fixture
+async def running(settings: Settings) -> AsyncIterator[Running]:
+    app = create_app(settings)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with app.router.lifespan_context(app):
+        services: Services = app.state.services
+        key = await services.keyring.create(DEFAULT_TENANT_ID, "test", frozenset(Scope))
+        headers = {"Authorization": f"Bearer {key}"}
+        async with (
+            httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client,
+            httpx.AsyncClient(transport=transport, base_url="http://test") as stranger,
+        ):
+            yield Running(app, services, client, stranger)

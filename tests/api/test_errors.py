@@ -1,0 +1,111 @@
+"""Bad input to questions, and everything else that can be refused: always one shape, with a code and a request id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from app.errors import DependencyUnavailableError
+from tests.api.conftest import Running
+
+QUERY = "/api/v1/query"
+
+
+def is_problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = response.json()
+    assert (body["status"], body["code"]) == (status, code)
+    assert body["request_id"] == response.headers["x-request-id"]
+    assert body["detail"]
+    return body
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"query": ""}, "query"),
+        ({"query": "   "}, "query"),
+        ({"query": "x" * 100_000}, "query"),
+        ({"query": "x", "top_k": 0}, "top_k"),
+        ({"query": "x", "threshold": 2}, "threshold"),
+        ({"query": "x", "strategy": "magic"}, "strategy"),
+        ({"query": "x", "provider": "nobody"}, "provider"),
+        ({"query": "x", "temperature": 1}, "temperature"),
+        ({"query": 5}, "query"),
+        ({}, "query"),
+    ],
+)
+async def test_a_wrong_field_is_named(running: Running, body: dict[str, Any], field: str) -> None:
+    problem = is_problem(await running.client.post(QUERY, json=body), 422, "validation_failed")
+    assert [error["field"] for error in problem["errors"]] == [field]
+
+
+@pytest.mark.parametrize("raw", [b"{", b"", b'{"query": "\xff\xfe"}'])
+async def test_a_body_that_is_no_json_is_refused(running: Running, raw: bytes) -> None:
+    response = await running.client.post(QUERY, content=raw, headers={"Content-Type": "application/json"})
+    assert response.status_code in (400, 422)
+    assert response.json()["code"] == "validation_failed"
+
+
+async def test_a_wrong_content_type_is_refused(running: Running) -> None:
+    response = await running.client.post(QUERY, content=b"query=x", headers={"Content-Type": "text/plain"})
+    is_problem(response, 422, "validation_failed")
+
+
+async def test_a_body_over_the_limit_is_refused_before_it_is_read(running: Running) -> None:
+    response = await running.client.post(QUERY, content=b"x" * (2 * 1024 * 1024))
+    is_problem(response, 413, "payload_too_large")
+
+
+async def test_unknown_addresses_methods_and_collections(running: Running) -> None:
+    is_problem(await running.client.get("/nowhere"), 404, "not_found")
+    is_problem(await running.client.get(QUERY), 405, "method_not_allowed")
+    is_problem(await running.client.post(QUERY, json={"query": "x", "collection": "nope"}), 404, "not_found")
+
+
+async def test_a_provider_without_settings_is_named(running: Running) -> None:
+    problem = is_problem(
+        await running.client.post(QUERY, json={"query": "x", "provider": "openai"}), 422, "validation_failed"
+    )
+    assert "OPENAI_API_KEY" in problem["detail"]
+
+
+async def test_a_dependency_that_is_away_is_named_and_says_when_to_try_again(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object, **__: object) -> None:
+        raise DependencyUnavailableError("qdrant", "Qdrant does not answer. Try again shortly.")
+
+    monkeypatch.setattr(type(running.services.index), "search", away)
+    response = await running.client.post(QUERY, json={"query": "x"})
+    assert is_problem(response, 503, "dependency_unavailable")["dependency"] == "qdrant"
+    assert int(response.headers["retry-after"]) > 0
+
+
+async def test_a_bug_shows_nothing_of_itself(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(type(running.services.index), "search", broken)
+    response = await running.client.post(QUERY, json={"query": "x"})
+    is_problem(response, 500, "internal_error")
+    assert "secret detail" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("abc-123", lambda got: got == "abc-123"),
+        ("a b\n", lambda got: len(got) == 16),
+        ("x" * 65, lambda got: len(got) == 16),
+    ],
+)
+async def test_a_request_id_is_kept_when_it_is_harmless(
+    running: Running, sent: str, kept: Callable[[str], bool]
+) -> None:
+    response = await running.stranger.get("/health", headers={"X-Request-ID": sent.strip("\n")})
+    assert kept(response.headers["x-request-id"])

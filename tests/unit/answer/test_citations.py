@@ -1,0 +1,42 @@
+"""A citation that stands in an answer points to a passage that supports its sentence."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.answer.citations import MARKER, cite
+from app.providers.protocols import SourcePassage
+
+PASSAGES = [
+    SourcePassage(1, "Harbour", "The office opens at nine. A berth costs 34 euros a night.", 0.9),
+    SourcePassage(2, "Weather", "Storms are frequent in autumn.", 0.5),
+]
+
+
+def test_a_supported_marker_is_kept_with_the_sentence_that_supports_it() -> None:
+    text, citations = cite("A berth costs 34 euros [1].", PASSAGES)
+    assert text == "A berth costs 34 euros [1]."
+    assert [(c.number, c.snippet) for c in citations] == [(1, "A berth costs 34 euros a night.")]
+
+
+@pytest.mark.parametrize(
+    "answer", ["A berth costs 34 euros [7].", "A berth costs 34 euros [2].", "A berth costs 34 euros [0, 9]."]
+)
+def test_a_marker_that_does_not_hold_is_dropped(answer: str) -> None:
+    assert cite(answer, PASSAGES) == ("A berth costs 34 euros.", [])
+
+
+def test_of_a_list_of_markers_only_those_that_hold_stay() -> None:
+    text, citations = cite("Storms are frequent in autumn [1, 2].", PASSAGES)
+    assert text == "Storms are frequent in autumn [2]."
+    assert [c.number for c in citations] == [2]
+
+
+@given(st.text(alphabet="abc .[]0123,;\n", max_size=200))
+def test_whatever_a_model_writes_only_known_passages_are_cited(answer: str) -> None:
+    text, citations = cite(answer, PASSAGES)
+    marked = {int(n) for group in MARKER.findall(text) for n in group.replace(";", ",").split(",")}
+    assert marked == {c.number for c in citations}
+    assert marked <= {1, 2}
