@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from lab.doctor import warnings
 from lab.host import Host
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     down = verb("down", "destroy a lab, or --all", _down)
     down.add_argument("lab", nargs="?")
     down.add_argument("--all", action="store_true")
+    down.add_argument("--journals", type=Path, metavar="DIRECTORY", help="keep the hosts' journals there")
     verb("ls", "list labs and hosts", _ls, needs_root=False)
     verb("start", "boot a host that is off", lambda o: _show(Lab(o.lab).start(o.host)), "lab", "host")
     verb("stop", "power a host off", lambda o: _host(o).stop(), "lab", "host")
@@ -116,6 +118,9 @@ def _spec(text: str) -> HostSpec:
 def _down(options: argparse.Namespace) -> None:
     if options.all == bool(options.lab):
         raise LabError("name one lab, or --all")
+    for lab in all_labs() if options.all else [Lab(options.lab)]:
+        if options.journals and lab.exists:
+            lab.save_journals(options.journals)
     if options.all:
         destroy_all()
     else:

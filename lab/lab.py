@@ -17,7 +17,7 @@ from lab.disk import saved_layers
 from lab.host import Host, HostRecord
 from lab.image import USER, check_release, image, unused
 from lab.network import DEFAULT_RANGE, HOSTS_A_LAB, SLOTS, Network, stop_forwarding
-from lab.system import STATE, LabError, locked, remove_tree, require, run
+from lab.system import STATE, LabError, announce, locked, remove_tree, require, run
 
 LABS = STATE / "labs"
 LAB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -128,6 +128,15 @@ class Lab:
                     stop_forwarding()
                     remove_parent()
             lock.unlink()
+
+    def save_journals(self, directory: Path) -> None:
+        """Write each host's journal to HOST.log there; one that can't be read is announced and passed over."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for host in self.hosts:
+            try:
+                (directory / f"{host.name}.log").write_text(host.journal())
+            except LabError as error:
+                announce(f"no journal of {host.name}: {error}")
 
     def snapshot(self, name: str, snapshot: str) -> None:
         """Keep a host's disk under a name; the host is powered off for it and started again.
