@@ -1,0 +1,102 @@
+"""The unit: its sandbox, and what it survives."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from conftest import NAME, Edge, wait_until_listening
+from testinfra.host import Host  # type: ignore[import-untyped]
+
+SCENARIO = Path(__file__).resolve().parents[1]
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603
+        command, capture_output=True, text=True, timeout=180, check=False, cwd=SCENARIO.parents[1]
+    )
+
+
+def converge(host: Host, **variables: Any) -> subprocess.CompletedProcess[str]:
+    inventory = os.environ["MOLECULE_INVENTORY_FILE"]
+    playbook = str(SCENARIO / "converge.yml")
+    return run(
+        *("ansible-playbook", "-i", inventory, playbook, "--limit", host.backend.host, "-e", json.dumps(variables))
+    )
+
+
+def test_exposure(host: Host) -> None:
+    report = host.check_output("systemd-analyze security --no-pager nginx.service")
+    found = re.search(r"Overall exposure level for nginx.service: ([0-9.]+)", report)
+    assert found, report
+    assert float(found[1]) <= 2.6
+
+
+def test_workers_are_not_root(host: Host) -> None:
+    assert set(host.check_output("ps -o user= -C nginx").split()[1:]) == {"www-data"}
+
+
+def test_sandbox_bites(host: Host) -> None:
+    with host.sudo():
+        inside = f"nsenter -t {host.check_output('cat /run/nginx.pid')} -m --"
+        assert host.run(f"{inside} touch /etc/nginx/x").rc != 0
+        assert host.run(f"{inside} touch /var/lib/nginx/x").rc == 0
+        assert host.check_output(f"{inside} ls /home") == ""
+
+
+def test_it_survives_restart_and_sigkill(host: Host, edge: Edge) -> None:
+    with host.sudo():
+        host.check_output("systemctl restart nginx")
+        assert edge.get("/x").status_code == 502
+        before = host.check_output("systemctl show -P MainPID nginx")
+        host.check_output("systemctl kill -s KILL nginx")
+        time.sleep(1.2)
+        wait_until_listening(host, 443)
+        assert host.check_output("systemctl show -P MainPID nginx") != before
+    assert edge.get("/x").status_code == 502
+
+
+def test_it_survives_a_reboot(host: Host, edge: Edge) -> None:
+    done = run(sys.executable, "-m", "lab", "reboot", "mol-nginx", host.backend.host)
+    assert done.returncode == 0, done.stderr
+    assert edge.get("/x").status_code == 502
+
+
+def test_broken_configuration_is_refused_and_the_old_one_serves_on(host: Host, edge: Edge) -> None:
+    before = host.file("/etc/nginx/nginx.conf").sha256sum
+    done = converge(host, nginx_upstream_servers=["127.0.0.1:99999"])
+    assert done.returncode != 0
+    assert "invalid port" in done.stdout + done.stderr
+    assert host.file("/etc/nginx/nginx.conf").sha256sum == before
+    with host.sudo():
+        host.check_output("nginx -t -q && systemctl restart nginx")
+    assert edge.get("/x").status_code == 502
+
+
+def test_missing_certificate_is_said_with_its_cure(host: Host) -> None:
+    done = converge(host, nginx_tls_certificate="/etc/anchorage/tls/none.crt")
+    assert done.returncode != 0
+    assert "Run the role certificates first" in " ".join((done.stdout + done.stderr).split())
+
+
+def test_a_new_certificate_is_served_without_a_restart(host: Host, edge: Edge) -> None:
+    with host.sudo():
+        before = host.check_output("cat /run/nginx.pid")
+    done = converge(host, edge_names=[NAME, "new.lab.test"])
+    assert done.returncode == 0, done.stdout
+    deadline = time.monotonic() + 5
+    # A reload starts new workers; the old ones end a moment later.
+    while run(
+        *("openssl", "s_client", "-connect", f"{edge.address}:443", "-servername", NAME),
+        *("-CAfile", str(edge.authority), "-verify_return_error", "-verify_hostname", "new.lab.test"),
+    ).returncode:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    with host.sudo():
+        assert host.check_output("cat /run/nginx.pid") == before
