@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.answer.sentences import coverage, split_sentences, stems
+from app.answer.sentences import coverage, sentence_spans, split_sentences, stems
 from app.providers.protocols import SourcePassage
 
 MARKER = re.compile(r"\[\s*(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\s*\]")
 # Least share of a sentence's words that its source must hold. Lower would keep citations of the wrong passage,
 # higher would drop those of a free rewording.
 MIN_SUPPORT = 0.3
+_CODE = re.compile(r"`[^`\n]+`")
+_SPACE_BEFORE_END = re.compile(r"(?<=\S) (?=[.!?,;:](?:\s|$))")
 
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """Passage ``number`` supports ``sentence``; ``snippet`` is the passage's sentence that does so best."""
+    """Passage ``number``, at ``index`` (from 0) of those given, supports ``sentence``.
+
+    ``snippet`` is the passage's sentence that does so best.
+    """
 
     number: int
+    index: int
     sentence: str
     snippet: str
 
@@ -27,30 +34,34 @@ class Citation:
 def cite(answer: str, passages: Sequence[SourcePassage]) -> tuple[str, list[Citation]]:
     """Keep the markers that hold, drop the others from the text.
 
-    A marker holds when its passage exists and shares enough words with the sentence it stands in. Each passage is
-    cited once, with the first sentence that it supports.
+    A marker holds when its passage exists and shares enough words with the sentence it stands in or behind. Each
+    passage is cited once, with the first sentence that it supports.
     """
-    by_number = {passage.number: passage for passage in passages}
+    by_number = {passage.number: index for index, passage in enumerate(passages)}
     found: dict[int, Citation] = {}
     pieces: list[str] = []
     position = 0
-    for match in MARKER.finditer(answer):
-        sentence = _sentence_before(answer, match.start())
+    for match, sentence in _marked(answer):
         pieces.append(answer[position : match.start()])
         position = match.end()
         held: list[str] = []
-        for number in dict.fromkeys(int(text) for text in re.split(r"\s*[,;]\s*", match.group(1))):
-            passage = by_number.get(number)
-            snippet = supporting_sentence(sentence, passage) if passage is not None else None
-            if snippet is not None:
+        for number in marker_numbers(match):
+            index = by_number.get(number)
+            snippet = supporting_sentence(sentence, passages[index]) if index is not None else None
+            if index is not None and snippet is not None:
                 held.append(str(number))
-                found.setdefault(number, Citation(number, sentence, snippet))
+                found.setdefault(number, Citation(number, index, sentence, snippet))
         if held:
             pieces.append(f"[{', '.join(held)}]")
-        elif pieces:
+        else:
             pieces[-1] = pieces[-1].rstrip(" ")
     pieces.append(answer[position:])
     return "".join(pieces).strip(), list(found.values())
+
+
+def marker_numbers(marker: re.Match[str]) -> list[int]:
+    """The passage numbers in a marker, each once, in order."""
+    return list(dict.fromkeys(int(text) for text in re.split(r"\s*[,;]\s*", marker.group(1))))
 
 
 def supporting_sentence(sentence: str, passage: SourcePassage) -> str | None:
@@ -61,7 +72,36 @@ def supporting_sentence(sentence: str, passage: SourcePassage) -> str | None:
     return max(split_sentences(passage.text), key=lambda candidate: coverage(wanted, stems(candidate)), default=None)
 
 
-def _sentence_before(answer: str, end: int) -> str:
-    text = MARKER.sub("", answer[:end]).strip()
-    sentences = split_sentences(text)
-    return sentences[-1] if sentences else ""
+def without_markers(text: str) -> str:
+    """The text as it would read without citations, white space squeezed."""
+    return _SPACE_BEFORE_END.sub("", " ".join(MARKER.sub(" ", text).split()))
+
+
+def _marked(answer: str) -> list[tuple[re.Match[str], str]]:
+    """Each marker with the sentence that it speaks of.
+
+    That is the sentence it stands in; behind a full stop, the one that ended there; before everything, the first.
+    """
+    # Markers become white space of the same length, so that positions stay and "true. [1] Next" is two sentences.
+    blank = MARKER.sub(lambda match: " " * len(match.group()), answer)
+    lines = _line_spans(blank)
+    spans = [(s + start, e + start) for start, end in lines for s, e in sentence_spans(blank[start:end])]
+    starts = [start for start, _ in spans]
+    sentences = [without_markers(answer[start:end]) for start, end in spans] or [""]
+    # `argv[1]` is code, not a citation.
+    code = [place for match in _CODE.finditer(answer) for place in match.span()]
+    return [
+        (match, sentences[max(0, bisect_right(starts, match.start()) - 1)])
+        for match in MARKER.finditer(answer)
+        if bisect_right(code, match.start()) % 2 == 0
+    ]
+
+
+def _line_spans(text: str) -> list[tuple[int, int]]:
+    """Lines stand for themselves in an answer: items of a list carry their own markers."""
+    spans: list[tuple[int, int]] = []
+    start = 0
+    for line in text.splitlines(keepends=True):
+        spans.append((start, start + len(line)))
+        start += len(line)
+    return spans
