@@ -6,6 +6,7 @@ that shared a group would see each other's processes, and their systemd would wa
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -67,9 +68,9 @@ class Cgroup:
 
     def leader(self) -> int | None:
         """Process id, on this machine, of the host's process 1."""
-        for listing in self.paths[0].rglob("cgroup.procs"):
+        for directory, _, _ in os.walk(self.paths[0]):  # passes over groups that vanish meanwhile
             try:
-                for pid in listing.read_text().split():
+                for pid in (Path(directory) / "cgroup.procs").read_text().split():
                     status = Path(f"/proc/{pid}/status").read_text()
                     chain = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()
                     if len(chain) > 2 and chain[-1] == "1":
