@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 from uuid import UUID
 
 import qdrant_edge as edge
+import structlog
 
 from app.errors import ConfigurationError
 from app.vectors.protocols import Hit, Point, Scope, SparseVector, Vector
 
+log = structlog.get_logger()
 FLUSH_SECONDS = 5.0
 # Building a graph would hold the interpreter for its whole time; an exact scan takes some ms at this size.
 NEVER_INDEX_KB = 10**9
@@ -36,7 +39,7 @@ class EdgeIndex:
         """Open the shard, made when absent.
 
         Raises:
-            ConfigurationError: another process has it open.
+            ConfigurationError: another process has it open, or its vectors have another dimension.
         """
         if self._shard is not None:
             return
@@ -51,14 +54,32 @@ class EdgeIndex:
                 f"{self._path} is in use by another process. Embedded mode is one process: stop the other "
                 "`anchorage serve`, or set DATA_DIR to another folder."
             ) from None
+        try:
+            self._shard = self._load_or_create(self._path / "shard")
+        except BaseException:
+            lock.close()
+            raise
         self._lock = lock
-        shard = self._path / "shard"
-        if (shard / "edge_config.json").exists():
-            self._shard = edge.EdgeShard.load(str(shard))
-        else:
-            shard.mkdir(exist_ok=True)
-            self._shard = self._create(shard)
         self._flusher = asyncio.create_task(self._flush_often())
+
+    def _load_or_create(self, path: Path) -> edge.EdgeShard:
+        if (path / "edge_config.json").exists():
+            shard = edge.EdgeShard.load(str(path))
+            found = json.loads((path / "edge_config.json").read_text())["vectors"]["dense"]["size"]
+            if found != self._dimension:
+                shard.close()
+                raise ConfigurationError(
+                    f"The index in {self._path} holds vectors of dimension {found}, the embedding model makes "
+                    f"{self._dimension}. Start with the former model, or set DATA_DIR to another folder."
+                )
+        else:
+            path.mkdir(exist_ok=True)
+            shard = self._create(path)
+        # Also after loading: the process that made the shard may have been killed before it came to this.
+        for field in {TENANT, COLLECTION, DOCUMENT, VERSION} - set(shard.info().payload_schema):
+            shard.update(edge.UpdateOperation.create_field_index(field, edge.PayloadSchemaType.Keyword))
+        shard.flush()
+        return shard
 
     def _create(self, path: Path) -> edge.EdgeShard:
         config = edge.EdgeConfig(
@@ -66,11 +87,7 @@ class EdgeIndex:
             sparse_vectors={"sparse": edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
             optimizers=edge.EdgeOptimizersConfig(indexing_threshold=NEVER_INDEX_KB),
         )
-        shard = edge.EdgeShard.create(str(path), config)
-        for field in (TENANT, COLLECTION, DOCUMENT, VERSION):
-            shard.update(edge.UpdateOperation.create_field_index(field, edge.PayloadSchemaType.Keyword))
-        shard.flush()
-        return shard
+        return edge.EdgeShard.create(str(path), config)
 
     async def upsert(self, points: Sequence[Point]) -> None:
         """Write points."""
@@ -146,8 +163,8 @@ class EdgeIndex:
         return self._shard
 
     def _update(self, operation: edge.UpdateOperation) -> None:
-        self._open().update(operation)
         self._dirty = True
+        self._open().update(operation)
 
     def _query(self, query: edge.Query, wall: edge.Filter, limit: int) -> list[Hit]:
         found = self._open().query(edge.QueryRequest(limit, query=query, filter=wall))
@@ -155,13 +172,16 @@ class EdgeIndex:
 
     def _flush(self) -> None:
         if self._dirty:
-            self._dirty = False
             self._open().flush()
+            self._dirty = False
 
     async def _flush_often(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
-            self._flush()
+            try:
+                self._flush()
+            except Exception:  # a full disk must not end the flushing for good
+                log.exception("index.flush_failed", path=str(self._path))
 
 
 def _matching(values: dict[str, UUID]) -> edge.Filter:

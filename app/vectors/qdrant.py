@@ -47,8 +47,8 @@ class QdrantIndex:
                     f"The alias {self._alias!r} of Qdrant points to {present!r}, made with another embedding model "
                     f"than {self._identity}. Start with the former model, or name another QDRANT_COLLECTION_NAME."
                 )
-            if not await self._client.collection_exists(self._collection):
-                await self._create()
+            # The alias comes last: without it, an earlier start may have been killed at any point before.
+            await self._create()
             await self._client.update_collection_aliases(
                 [
                     models.CreateAliasOperation(
@@ -58,6 +58,7 @@ class QdrantIndex:
             )
 
     async def _create(self) -> None:
+        """Make whatever is missing; what is there already stays."""
         try:
             await self._client.create_collection(
                 self._collection,
