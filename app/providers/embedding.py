@@ -14,7 +14,9 @@ from tokenizers import Encoding, Tokenizer
 from app.errors import ConfigurationError
 from app.providers.protocols import EmbeddingIdentity, Matrix, Vector
 
-BATCH_SIZE = 16
+# One text a run: no padding, and its activations stay in the processor's cache. On 2 cores, 32 abstracts of about
+# 170 tokens: 35 texts/s, against 34 in batches of 4, 23 of 16, 18 of 32.
+BATCH_SIZE = 1
 MAX_TOKENS = 256
 # [CLS] and [SEP] take two places of every text.
 SPECIAL_TOKENS = 2
@@ -23,8 +25,8 @@ SPECIAL_TOKENS = 2
 class BundledEmbedder:
     """Mean-pooled, unit-length sentence vectors (Reimers and Gurevych 2019, "Sentence-BERT").
 
-    The 8-bit weights are quantised dynamically, by the largest value of a whole batch. A text's vector
-    therefore depends a little on its neighbours (cosine above 0.99 in ``tests/unit/providers``).
+    Only the weights have 8 bits, the arithmetic has 32: a text's vector does not depend on the texts beside it
+    (``tests/unit/providers`` holds that to 1e-5).
     """
 
     identity = EmbeddingIdentity("all-MiniLM-L6-v2", "onnx-int8-1.0.0", 384, normalised=True)
