@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -11,7 +12,7 @@ from sqlalchemy.orm import undefer
 
 from app.db.models import Chunk, Collection, Document, DocumentVersion, JobKind, VersionState
 from app.db.session import Database
-from app.errors import DependencyUnavailableError
+from app.errors import DependencyUnavailableError, DocumentError, ErrorCode
 from app.ingest.chunk import ChunkText, chunk, chunk_id, embedding_text
 from app.ingest.jobs import Claim, Clock, Queue, enqueue, finish, hold, utc_now
 from app.ingest.media import charset_of
@@ -51,7 +52,10 @@ class Indexer:
             essence, charset = version.media_type.split(";")[0], charset_of(version.media_type)
             parsed = await parse_limited(version.content, essence, charset)
             await self._queue.stage(claim, "index")
-            chunks = chunk(parsed.blocks, self._embedder.token_offsets)
+            # In a thread: tokenising some MB takes seconds, in which embedded mode must answer questions.
+            chunks = await asyncio.to_thread(chunk, parsed.blocks, self._embedder.token_offsets)
+            if not chunks:
+                raise DocumentError(ErrorCode.DOCUMENT_EMPTY, "The document holds no readable characters.")
             title = await self._title(version, parsed)
             await self._write_points(version, title, chunks)
             if await self._show(claim, version, title, chunks):

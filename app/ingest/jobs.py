@@ -101,9 +101,13 @@ class Queue:
             and_(Job.state == JobState.RUNNING, Job.lease_until < now),
         )
         async with self._database.session() as session:
-            job = await session.scalar(
-                select(Job).where(due).order_by(Job.run_at).limit(1).with_for_update(skip_locked=True)
-            )
+            next_due = select(Job).where(due).order_by(Job.run_at).limit(1).with_for_update(skip_locked=True)
+            job = await session.scalar(next_due)
+            while job is not None and job.attempts >= self._max_attempts:
+                # Each of its workers died over it; one more would too.
+                await _give_up(session, job, ErrorCode.INTERNAL_ERROR, "The worker ended while doing this job.", now)
+                await session.flush()
+                job = await session.scalar(next_due)
             if job is None:
                 return None
             job.state, job.lease_token, job.lease_until = JobState.RUNNING, uuid4(), now + self.lease
@@ -137,25 +141,33 @@ class Queue:
         now = self._clock()
         async with self._database.session() as session:
             job = await hold(session, claim)
+            if permanent:
+                await _give_up(session, job, code, detail, now)
+                return
             job.error_code, job.error_detail = code, detail
             job.lease_token = job.lease_until = None
-            if not permanent:
-                delay = min(FIRST_RETRY_SECONDS * 2 ** (claim.attempts - 1), LAST_RETRY_SECONDS)
-                job.state, job.run_at = JobState.QUEUED, now + timedelta(seconds=delay)
-                return
-            job.state, job.finished_at = JobState.FAILED, now
-            if claim.kind is JobKind.INDEX and claim.version_id is not None:
-                await session.execute(
-                    update(DocumentVersion)
-                    .where(DocumentVersion.id == claim.version_id)
-                    .values(state=VersionState.FAILED, error_code=code, error_detail=detail)
-                )
+            delay = min(FIRST_RETRY_SECONDS * 2 ** (claim.attempts - 1), LAST_RETRY_SECONDS)
+            job.state, job.run_at = JobState.QUEUED, now + timedelta(seconds=delay)
 
 
-def _reason(error: Exception) -> tuple[str, str]:
+async def _give_up(session: AsyncSession, job: Job, code: ErrorCode, detail: str, now: datetime) -> None:
+    """The job has failed for good; points that it may have written are taken out by another."""
+    job.state, job.finished_at = JobState.FAILED, now
+    job.error_code, job.error_detail = code, detail
+    job.lease_token = job.lease_until = None
+    if job.kind == JobKind.INDEX and job.version_id is not None:
+        await session.execute(
+            update(DocumentVersion)
+            .where(DocumentVersion.id == job.version_id)
+            .values(state=VersionState.FAILED, error_code=code, error_detail=detail)
+        )
+        enqueue(session, JobKind.REMOVE, job.tenant_id, job.document_id, job.version_id, now)
+
+
+def _reason(error: Exception) -> tuple[ErrorCode, str]:
     if isinstance(error, AnchorageError):
-        return error.code.value, error.detail
-    return ErrorCode.INTERNAL_ERROR.value, f"Unexpected {type(error).__name__}; the worker's log has the details."
+        return error.code, error.detail
+    return ErrorCode.INTERNAL_ERROR, f"Unexpected {type(error).__name__}; the worker's log has the details."
 
 
 class Worker:

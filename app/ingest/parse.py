@@ -183,11 +183,16 @@ def _pdf_pages(content: bytes) -> Iterable[tuple[int, str]]:
                 ErrorCode.DOCUMENT_UNREADABLE, "The PDF is protected by a password. Save a copy without one."
             )
         for number, page in enumerate(reader.pages, start=1):
-            yield number, page.extract_text()
+            yield number, _storable(page.extract_text())
     except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise DocumentError(
             ErrorCode.DOCUMENT_UNREADABLE, f"The PDF is damaged ({type(error).__name__}). Is the file complete?"
         ) from error
+
+
+def _storable(text: str) -> str:
+    """Fonts may map glyphs to NUL or to half of a surrogate pair, which no database takes as text."""
+    return text.replace("\x00", "").encode("utf-8", "ignore").decode()
 
 
 def _joined_lines(text: str) -> str:
