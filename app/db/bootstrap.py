@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid5
 
 from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.models import Collection, Tenant
@@ -27,21 +28,20 @@ async def bootstrap(database: Database, identity: EmbeddingIdentity) -> None:
         ConfigurationError: a collection was made with another embedding model.
     """
     async with database.session() as session:
+        insert = sqlite.insert if database.is_sqlite else postgresql.insert
         now = datetime.now(UTC)
-        if await session.get(Tenant, DEFAULT_TENANT_ID) is None:
-            session.add(Tenant(id=DEFAULT_TENANT_ID, name=DEFAULT, created_at=now))
-            await session.flush()
-        if await session.get(Collection, DEFAULT_COLLECTION_ID) is None:
-            session.add(
-                Collection(
-                    id=DEFAULT_COLLECTION_ID,
-                    tenant_id=DEFAULT_TENANT_ID,
-                    name=DEFAULT,
-                    epoch=0,
-                    embedding=str(identity),
-                    created_at=now,
-                )
-            )
+        tenant = {"id": DEFAULT_TENANT_ID, "name": DEFAULT, "created_at": now}
+        collection = {
+            "id": DEFAULT_COLLECTION_ID,
+            "tenant_id": DEFAULT_TENANT_ID,
+            "name": DEFAULT,
+            "epoch": 0,
+            "embedding": str(identity),
+            "created_at": now,
+        }
+        # Every process does this when it starts; whoever is first makes the row, the others find it.
+        await session.execute(insert(Tenant).values(tenant).on_conflict_do_nothing())
+        await session.execute(insert(Collection).values(collection).on_conflict_do_nothing())
     await check_embedding(database, identity)
 
 
@@ -60,14 +60,17 @@ async def check_embedding(database: Database, identity: EmbeddingIdentity) -> No
         )
 
 
-async def find_collection(session: AsyncSession, tenant_id: UUID, name: str | None) -> Collection:
-    """The tenant's collection of that name; none means the default one.
+async def find_collection(
+    session: AsyncSession, tenant_id: UUID, name: str | None, *, lock: bool = False
+) -> Collection:
+    """The tenant's collection of that name; none means the default one. ``lock`` holds it for this transaction.
 
     Raises:
         NotFoundError: the tenant has no such collection.
     """
     wanted = name or DEFAULT
-    found = await session.scalar(select(Collection).where(Collection.tenant_id == tenant_id, Collection.name == wanted))
+    query = select(Collection).where(Collection.tenant_id == tenant_id, Collection.name == wanted)
+    found = await session.scalar(query.with_for_update() if lock else query)
     if found is None:
         raise NotFoundError(f"There is no collection {wanted!r}.")
     return found

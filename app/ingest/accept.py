@@ -60,7 +60,8 @@ class Acceptance:
         media_type = await self._examine(upload)
         content_hash = hashlib.sha256(upload.content).hexdigest()
         async with self._database.session() as session:
-            collection = await find_collection(session, tenant_id, upload.collection)
+            # Locked: two hosts that are sent the same bytes at the same moment must see each other.
+            collection = await find_collection(session, tenant_id, upload.collection, lock=True)
             present = await _same(session, collection, upload.source, content_hash)
             if present is not None:
                 return present

@@ -1,0 +1,58 @@
+"""A real Postgres of one's own: a fresh cluster on a free loopback port, gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+
+PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+
+
+class Postgres:
+    """``start`` makes and runs the cluster; each test takes a database of its own."""
+
+    def __init__(self) -> None:
+        if not PROGRAMS:
+            raise RuntimeError("No Postgres below /usr/lib/postgresql. Install it: apt-get install postgresql")
+        self._programs = PROGRAMS[-1]
+        self._directory = Path(tempfile.mkdtemp(prefix="anchorage-postgres-"))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+
+    def start(self) -> Postgres:
+        """Postgres refuses to run as root: then it runs as the user that Debian's package made."""
+        if os.geteuid() == 0:
+            shutil.chown(self._directory, "postgres", "postgres")
+        data = self._directory / "data"
+        self._run("initdb", "-D", str(data), "-U", "owner", "-A", "trust", "-E", "UTF8", "--no-sync")
+        options = f"-c listen_addresses=127.0.0.1 -p {self.port} -c unix_socket_directories= -c fsync=off"
+        self._run("pg_ctl", "-D", str(data), "-w", "-l", str(self._directory / "log"), "-o", options, "start")
+        return self
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", str(self._directory / "data"), "-w", "-m", "immediate", "stop")
+        shutil.rmtree(self._directory)
+
+    def database(self) -> str:
+        """The URL of a new, empty database, as ``DATABASE_URL`` takes it."""
+        name = f"t{uuid4().hex}"
+        with psycopg.connect(host="127.0.0.1", port=self.port, user="owner", dbname="postgres", autocommit=True) as c:
+            c.execute(f'CREATE DATABASE "{name}"'.encode())
+        return f"postgresql://owner@127.0.0.1:{self.port}/{name}"
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self._programs / program), *arguments]
+        if os.geteuid() == 0:
+            command = ["runuser", "-u", "postgres", "--", *command]
+        done = subprocess.run(
+            command, cwd=self._directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+        assert done.returncode == 0, done.stdout.decode()
