@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from contextlib import AsyncExitStack
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -24,9 +24,11 @@ from app.errors import AnchorageError, NotFoundError, UnsupportedMediaTypeError
 from app.ingest.accept import Accepted, Upload, delete_document, find_document
 
 router = APIRouter(prefix="/documents", tags=["documents"], responses=PROBLEM_RESPONSES)
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
-Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
-Source = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
+# Postgres can't store a NUL in text.
+_NO_NUL = r"^[^\x00]*$"
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_NO_NUL)]
+Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=_NO_NUL)]
+Source = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000, pattern=_NO_NUL)]
 
 
 class TextUpload(BaseModel):
@@ -245,6 +247,8 @@ async def _file_upload(request: Request) -> Upload:
         except ValidationError as error:
             raise RequestValidationError(error.errors(include_url=False)) from None
         name = (file.filename or "document")[:2000]
+        if "\x00" in name:
+            raise _invalid("file", "has a NUL character in its name")
         return Upload(await file.read(), sent.source or name, file.content_type, sent.title, sent.collection)
 
 
@@ -293,6 +297,7 @@ def _write_cursor(document: Document) -> str:
 def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
     try:
         moment, identifier = json.loads(base64.urlsafe_b64decode(cursor))
-        return datetime.fromisoformat(moment), UUID(identifier)
-    except (ValueError, TypeError, AttributeError):
+        # Without a zone this is taken as local time: some page, but an answer.
+        return datetime.fromisoformat(moment).astimezone(UTC), UUID(identifier)
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         raise NotFoundError("This cursor is none of ours: take next_cursor from the page before.") from None
