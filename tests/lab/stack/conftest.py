@@ -1,0 +1,74 @@
+"""One lab VM with the whole stack on it, for all tests of this folder."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lab.host import Host
+from lab.lab import Lab
+from lab.up import HOST, ROOT, Service, bring_up, service
+
+BIN = Path(sys.executable).parent
+
+
+@dataclass
+class Stack:
+    """The lab, how to play on it, and a client that trusts only its CA."""
+
+    lab: Lab
+    first_run: str
+
+    def play(self, playbook: str, *options: str) -> subprocess.CompletedProcess[str]:
+        return play(self.lab, playbook, *options)
+
+    @property
+    def host(self) -> Host:
+        return self.lab.host(HOST)
+
+    @property
+    def service(self) -> Service:
+        return service(self.lab)
+
+    def client(self, *, with_key: bool = True) -> httpx.Client:
+        at = self.service
+        headers = {"Authorization": f"Bearer {at.api_key}"} if with_key else {}
+        context = ssl.create_default_context(cafile=str(at.ca_file))
+        return httpx.Client(base_url=at.url, headers=headers, verify=context, timeout=30)
+
+
+def play(lab: Lab, playbook: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run a playbook on the lab and keep what it prints."""
+    command = [str(BIN / "ansible-playbook"), "-i", "inventories/lab", playbook, *options]
+    environment = {**os.environ, "ANCHORAGE_LAB": lab.name, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="session")
+def bare_lab() -> Iterator[Lab]:
+    lab = Lab("stack-test")
+    lab.down()
+    try:
+        bring_up(lab)
+        yield lab
+    finally:
+        lab.down()
+
+
+@pytest.fixture(scope="session")
+def stack(bare_lab: Lab) -> Stack:
+    checked = play(bare_lab, "site.yml", "--check", "--diff")
+    assert checked.returncode == 0, f"check mode on a bare host failed:\n{checked.stdout[-4000:]}"
+    first = play(bare_lab, "site.yml")
+    assert first.returncode == 0, f"site.yml failed:\n{first.stdout[-6000:]}"
+    return Stack(bare_lab, first.stdout)
