@@ -74,7 +74,18 @@ def supporting_sentence(sentence: str, passage: SourcePassage) -> str | None:
 
 def without_markers(text: str) -> str:
     """The text as it would read without citations, white space squeezed."""
-    return _SPACE_BEFORE_END.sub("", " ".join(MARKER.sub(" ", text).split()))
+    pieces: list[str] = []
+    position = 0
+    for match in find_markers(text):
+        pieces.append(text[position : match.start()])
+        position = match.end()
+    return _SPACE_BEFORE_END.sub("", " ".join(" ".join([*pieces, text[position:]]).split()))
+
+
+def find_markers(text: str) -> list[re.Match[str]]:
+    """The citation markers, in order; those in code are none: `argv[1]`."""
+    code = [place for match in _CODE.finditer(text) for place in match.span()]
+    return [match for match in MARKER.finditer(text) if bisect_right(code, match.start()) % 2 == 0]
 
 
 def _marked(answer: str) -> list[tuple[re.Match[str], str]]:
@@ -88,13 +99,7 @@ def _marked(answer: str) -> list[tuple[re.Match[str], str]]:
     spans = [(s + start, e + start) for start, end in lines for s, e in sentence_spans(blank[start:end])]
     starts = [start for start, _ in spans]
     sentences = [without_markers(answer[start:end]) for start, end in spans] or [""]
-    # `argv[1]` is code, not a citation.
-    code = [place for match in _CODE.finditer(answer) for place in match.span()]
-    return [
-        (match, sentences[max(0, bisect_right(starts, match.start()) - 1)])
-        for match in MARKER.finditer(answer)
-        if bisect_right(code, match.start()) % 2 == 0
-    ]
+    return [(match, sentences[max(0, bisect_right(starts, match.start()) - 1)]) for match in find_markers(answer)]
 
 
 def _line_spans(text: str) -> list[tuple[int, int]]:
