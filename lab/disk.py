@@ -59,8 +59,7 @@ class Disk:
     def prepare(self, name: str, address: str, network: Network, key: str) -> None:
         """Write what makes the mounted tree this host: name, address, who may log in."""
         etc = self.root / "etc"
-        self._give_identity(etc)
-        (etc / "hostname").write_text(f"{name}\n")
+        self._give_identity(etc, name)
         configuration = etc / "systemd/network/10-host0.network"
         configuration.parent.mkdir(parents=True, exist_ok=True)
         configuration.write_text(f"[Match]\nName=host0\n\n[Network]\nAddress={address}/28\nGateway={network.gateway}\n")
@@ -76,14 +75,15 @@ class Disk:
         if resolver.is_symlink():
             resolver.unlink()  # nspawn writes this machine's into it
 
-    def _give_identity(self, etc: Path) -> None:
-        """A host made from another's snapshot must not share its machine id and host keys."""
+    def _give_identity(self, etc: Path, name: str) -> None:
+        """Once: a host made from another's snapshot must not share its name, machine id and host keys."""
         marker = self.directory / "identity"
         if marker.exists():
             return
         for path in etc.glob("ssh/ssh_host_*"):
             path.unlink()
         run("ssh-keygen", "-A", "-f", self.root)
+        (etc / "hostname").write_text(f"{name}\n")
         machine_id = uuid.uuid4().hex
         (etc / "machine-id").write_text(f"{machine_id}\n")
         marker.write_text(machine_id)
