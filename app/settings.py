@@ -94,7 +94,9 @@ class Settings(BaseSettings):
 
     default_retrieval_strategy: Strategy = Strategy.HYBRID
     max_retrieval_results: int = Field(20, ge=1, le=100)
-    similarity_threshold: float = Field(0.25, ge=0, le=1, description="Cosine below which a passage is not relevant.")
+    # 0.30 refuses 1.8 % of xquad-en's questions over their own paragraphs, and 84 % of cranfield's over the same
+    # ones (`make bench`).
+    similarity_threshold: float = Field(0.30, ge=0, le=1, description="Cosine below which a passage is not relevant.")
 
     answer_provider: AnswerProvider = AnswerProvider.AUTO
     openai_api_key: SecretStr | None = None

@@ -13,7 +13,7 @@ from pathlib import Path
 from lab.packages import apt_proxy, debian_sources, host_files
 from lab.system import STATE, LabError, announce, locked, remove_tree
 
-IMAGES = STATE / "images"
+IMAGES = Path(os.environ.get("ANCHORAGE_LAB_IMAGES", STATE / "images"))
 RELEASES = ("trixie", "bookworm")
 USER = "deploy"
 PACKAGES = (

@@ -58,7 +58,8 @@ class Keyring:
     async def create(self, tenant_id: UUID, name: str, scopes: frozenset[Scope]) -> str:
         """Make a key and return it; it can't be read again."""
         key = f"anc_{secrets.token_hex(5)}_{secrets.token_urlsafe(32)}"
-        await self._store(tenant_id, name, key, scopes)
+        async with self._database.session() as session:
+            session.add(self._row(tenant_id, name, key, scopes))
         return key
 
     async def ensure(self, tenant_id: UUID, name: str, key: str, scopes: frozenset[Scope]) -> bool:
@@ -83,7 +84,7 @@ class Keyring:
                 present.revoked_at = now
             if await session.scalar(select(ApiKey.id).where(ApiKey.prefix == match.group(1))):
                 raise ConfigurationError("The key's prefix is taken by another key. Make a new key.")
-        await self._store(tenant_id, name, key, scopes)
+            session.add(self._row(tenant_id, name, key, scopes))
         return True
 
     async def authenticate(self, key: str) -> Principal:
@@ -103,16 +104,13 @@ class Keyring:
     def _hash(self, key: str) -> str:
         return hmac.new(self._secret, key.encode(), hashlib.sha256).hexdigest()
 
-    async def _store(self, tenant_id: UUID, name: str, key: str, scopes: frozenset[Scope]) -> None:
-        async with self._database.session() as session:
-            session.add(
-                ApiKey(
-                    id=uuid4(),
-                    tenant_id=tenant_id,
-                    name=name,
-                    prefix=key.split("_")[1],
-                    key_hash=self._hash(key),
-                    scopes=sorted(scope.value for scope in scopes),
-                    created_at=datetime.now(UTC),
-                )
-            )
+    def _row(self, tenant_id: UUID, name: str, key: str, scopes: frozenset[Scope]) -> ApiKey:
+        return ApiKey(
+            id=uuid4(),
+            tenant_id=tenant_id,
+            name=name,
+            prefix=key.split("_")[1],
+            key_hash=self._hash(key),
+            scopes=sorted(scope.value for scope in scopes),
+            created_at=datetime.now(UTC),
+        )

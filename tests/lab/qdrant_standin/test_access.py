@@ -122,7 +122,7 @@ BAD: list[tuple[str, str, Any, int, str]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status", "message"), BAD)
-def test_bad_input_is_named(  # noqa: PLR0917  (pytest passes them by name)
+def test_bad_input_is_named(  (pytest passes them by name)
     standin: Standin, method: str, path: str, body: Any, status: int, message: str
 ) -> None:
     with standin.http() as http:

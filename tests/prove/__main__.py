@@ -1,0 +1,37 @@
+"""`make prove`: each part measures its promises and writes them into the scorecard."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from tests.prove import deployment, embedded, suites
+from tests.prove.scorecard import FILE, Figure, write
+
+PARTS: dict[str, Callable[[], list[Figure]]] = {
+    "embedded": embedded.measure,
+    "up": deployment.measure,
+    "tests": suites.measure,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Measure the named parts, or all; status 1 when a promise is not met."""
+    wanted = arguments or list(PARTS)
+    if unknown := set(wanted) - set(PARTS):
+        print(f"There is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}.", file=sys.stderr)  # noqa: T201
+        return 2
+    missed = 0
+    for part in wanted:
+        print(f"\n== {part}", flush=True)  # noqa: T201
+        figures = PARTS[part]()
+        write(part, figures)
+        for figure in figures:
+            print(f"{'met   ' if figure.met else 'MISSED'} {figure.what}: {figure.measured} ({figure.promised})")  # noqa: T201
+            missed += not figure.met
+    print(f"\nWritten to {FILE.relative_to(FILE.parents[1])}")  # noqa: T201
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
