@@ -122,9 +122,7 @@ BAD: list[tuple[str, str, Any, int, str]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status", "message"), BAD)
-def test_bad_input_is_named(  (pytest passes them by name)
-    standin: Standin, method: str, path: str, body: Any, status: int, message: str
-) -> None:
+def test_bad_input_is_named(standin: Standin, method: str, path: str, body: Any, status: int, message: str) -> None:
     with standin.http() as http:
         answer = http.request(method, path, json=body)
         assert answer.status_code == status
