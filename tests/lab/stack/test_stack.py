@@ -103,6 +103,9 @@ def test_two_workers_count_together(stack: Stack) -> None:
 
 def test_no_secret_lies_open_or_was_printed(stack: Stack) -> None:
     key = stack.service.api_key
+    vault = stack.lab.directory / "secrets/vault.yml"
+    assert vault.read_text().startswith("$ANSIBLE_VAULT;")
+    assert vault.stat().st_mode & 0o077 == 0
     assert key not in stack.first_run
     environment = stack.host.execute(
         "sh", "-c", "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'", root=True
