@@ -12,9 +12,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
-# Chinese and Japanese full stops need no space behind them.
+# The number of a reference may follow: "grew.[12] It". Chinese and Japanese full stops need no space behind them.
+# A run of dots is looked at once, from its beginning, and never again from within: tables of contents are full of them.
 _TERMINATOR = re.compile(
-    r"[.!?\u2026]+[\"')\]\u00bb\u201d\u2019]*(?=\s)|[\u3002\uff01\uff1f\uff61]+[\u300d\u300f\u201d\u2019\uff09]*"
+    r"(?<![.!?\u2026])[.!?\u2026]++[\"')\]\u00bb\u201d\u2019]*+(?:\[\d{1,3}(?:, ?\d{1,3})*+\])*+(?=\s)"
+    r"|[\u3002\uff01\uff1f\uff61]++[\u300d\u300f\u201d\u2019\uff09]*+"
 )
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+(?:['\u2019][^\W_]+)?")
 _LIST_ITEM = re.compile(r"\s*(?:[-*+•‣]|\d{1,3}[.)])\s")

@@ -50,13 +50,21 @@ class LocalAnswerer:
 
     name = "local"
 
-    def __init__(self, *, model_path: Path | None, timeout_s: float, nonce: Callable[[], str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        model_path: Path | None,
+        timeout_s: float,
+        context_tokens: int = CONTEXT_TOKENS,
+        nonce: Callable[[], str] = lambda: secrets.token_hex(4),
+    ) -> None:
         """Raises ConfigurationError when the model or the package that runs it is missing."""
         path = model_path or bundled_model()
         self.model = path.stem
         self._timeout_s = timeout_s
-        self._nonce = nonce or (lambda: secrets.token_hex(4))
-        self._engine = LlamaEngine(path)
+        self._nonce = nonce
+        self._context_tokens = context_tokens
+        self._engine = LlamaEngine(path, context_tokens)
         self._quote = ExtractiveAnswerer()
 
     async def stream(self, request: AnswerRequest) -> AsyncIterator[AnswerDelta]:
@@ -109,7 +117,7 @@ class LocalAnswerer:
                         yield delta
             except ContextExceededError as error:
                 # It is refused before it is read, so trying again costs nothing.
-                limit = int(limit * min(0.9 * CONTEXT_TOKENS / error.prompt_tokens, 0.7))
+                limit = int(limit * min(0.9 * self._context_tokens / error.prompt_tokens, 0.7))
             except TimeoutError as error:
                 raise ProviderError(
                     self.name,
@@ -131,12 +139,13 @@ class ContextExceededError(Exception):
 class LlamaEngine:
     """llama.cpp in a thread of its own: loaded at the first question, one generation at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, context_tokens: int) -> None:
         """Raises ConfigurationError when the file or the package is missing."""
         if importlib.util.find_spec("xllamacpp") is None:
             raise ConfigurationError(f"The package xllamacpp, which runs the local model, is missing. {INSTALL}")
         _check_model_file(path)
         self._path = path
+        self._context_tokens = context_tokens
         self._server: Any = None
         self._stops: set[threading.Event] = set()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="llama")
@@ -195,7 +204,7 @@ class LlamaEngine:
 
             parameters = xllamacpp.CommonParams()
             parameters.model.path = str(self._path)
-            parameters.n_ctx = CONTEXT_TOKENS
+            parameters.n_ctx = self._context_tokens
             parameters.n_batch = parameters.n_ubatch = BATCH_TOKENS
             parameters.n_parallel = 1
             parameters.warmup = False
@@ -203,7 +212,7 @@ class LlamaEngine:
             # llama.cpp's threads wait for one another, spinning, after each step. Where other programs run on the
             # same cores, a thread for each core wrote 3 tokens a second, and half as many 20.
             for threads in (parameters.cpuparams, parameters.cpuparams_batch):
-                threads.n_threads = max(1, len(os.sched_getaffinity(0)) // 2)
+                threads.n_threads = max(1, (os.cpu_count() or 2) // 2)
                 threads.poll = 0
             # It also listens on a port, which can't be turned off: nobody knows the key.
             parameters.hostnames = ["127.0.0.1"]

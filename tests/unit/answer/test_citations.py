@@ -34,6 +34,40 @@ def test_of_a_list_of_markers_only_those_that_hold_stay() -> None:
     assert [c.number for c in citations] == [2]
 
 
+@pytest.mark.parametrize(
+    ("answer", "cited"),
+    [
+        ("According to [1], a berth costs 34 euros.", [1]),
+        ("[1] A berth costs 34 euros.", [1]),
+        ("A berth costs 34 euros. [1] Storms are frequent. [2]", [1, 2]),
+        ("A berth costs 34 euros.[1][2]", [1]),
+        ("- A berth costs 34 euros [1]\n- Storms are frequent in autumn [2]", [1, 2]),
+        ("Storms are frequent in autumn [ 2 ; 2 ].", [2]),
+        ("Storms are frequent in autumn.\n[2]", [2]),
+        ("I don't know [1].", []),
+        ("[1]", []),
+    ],
+)
+def test_a_marker_speaks_of_the_sentence_it_stands_in_or_behind(answer: str, cited: list[int]) -> None:
+    assert [c.number for c in cite(answer, PASSAGES)[1]] == cited
+
+
+def test_passages_may_be_numbered_in_any_way() -> None:
+    renumbered = [SourcePassage(7, PASSAGES[1].title, PASSAGES[1].text, 1), SourcePassage(4, "", PASSAGES[0].text, 1)]
+    _, citations = cite("A berth costs 34 euros [4]. Storms are frequent [7].", renumbered)
+    assert [(c.number, c.index, c.sentence) for c in citations] == [
+        (4, 1, "A berth costs 34 euros."),
+        (7, 0, "Storms are frequent."),
+    ]
+
+
+def test_code_is_no_citation() -> None:
+    answer = "A berth is `argv[1]`, `x[9]`, 34 euros a night [1] [9]."
+    text, citations = cite(answer, PASSAGES)
+    assert text == "A berth is `argv[1]`, `x[9]`, 34 euros a night [1]."
+    assert [c.sentence for c in citations] == ["A berth is `argv[1]`, `x[9]`, 34 euros a night."]
+
+
 @given(st.text(alphabet="abc .[]0123,;\n", max_size=200))
 def test_whatever_a_model_writes_only_known_passages_are_cited(answer: str) -> None:
     text, citations = cite(answer, PASSAGES)
