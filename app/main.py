@@ -10,16 +10,17 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from app.api import documents, errors, health, jobs, query, search
-from app.api.middleware import LimitBody, Observe
+from app.api.middleware import AllowHosts, LimitBody, Observe
 from app.services import Services, open_services
 from app.settings import Settings
 from app.telemetry.logs import configure_logs
 from app.telemetry.metrics import Metrics
 
 MAX_JSON_BYTES = 1024 * 1024
+# Less than gunicorn's timeout, which ends a worker that is silent for longer.
+START_PATIENCE_SECONDS = 45.0
 
 
 def from_environment() -> FastAPI:
@@ -35,7 +36,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        services = await open_services(settings, metrics)
+        services = await open_services(settings, metrics, START_PATIENCE_SECONDS)
         app.state.services = services
         try:
             async with _embedded_worker(services):
@@ -58,6 +59,14 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router, prefix=settings.api_v1_prefix)
     app.include_router(query.router, include_in_schema=False)
     app.include_router(health.router)
+    # The last one added is the first one met.
+    app.add_middleware(
+        LimitBody,
+        max_bytes=MAX_JSON_BYTES,
+        uploads=f"{settings.api_v1_prefix}/documents",
+        max_upload_bytes=settings.max_upload_bytes,
+    )
+    app.add_middleware(AllowHosts, hosts=settings.allowed_hosts)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -66,13 +75,6 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
             expose_headers=["X-Request-ID"],
         )
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts)
-    app.add_middleware(
-        LimitBody,
-        max_bytes=MAX_JSON_BYTES,
-        uploads=f"{settings.api_v1_prefix}/documents",
-        max_upload_bytes=settings.max_upload_bytes,
-    )
     app.add_middleware(Observe, metrics=metrics)
     return app
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from time import monotonic
+
+import structlog
+from sqlalchemy import select
 
 from app.answer.pipeline import Pipeline
+from app.answer.query_log import QueryLog
 from app.auth.keys import Keyring
 from app.cache.exact import ExactCache
 from app.cache.store import CacheStore, MemoryStore
@@ -14,7 +21,7 @@ from app.db.bootstrap import bootstrap
 from app.db.migrate import migrate, pending
 from app.db.models import JobKind
 from app.db.session import Database
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, DependencyUnavailableError
 from app.ingest.accept import Acceptance
 from app.ingest.index import Indexer
 from app.ingest.jobs import Queue, Worker
@@ -28,10 +35,13 @@ from app.vectors.bm25 import Bm25Encoder
 from app.vectors.edge import EdgeIndex
 from app.vectors.protocols import VectorIndex
 
+log = structlog.get_logger()
+RETRY_SECONDS = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """All parts; ``close`` lets go of them in reverse."""
+    """All parts; ``resources`` lets go of them in reverse."""
 
     settings: Settings
     database: Database
@@ -45,38 +55,61 @@ class Services:
     pipeline: Pipeline
     worker: Worker
     metrics: Metrics
+    resources: AsyncExitStack
 
     async def close(self) -> None:
-        """Flush and disconnect."""
+        """Stop the worker, write what waits, disconnect."""
         self.worker.stop()
-        await self.answerers.close()
-        await self.store.close()
-        await self.index.close()
-        await self.database.close()
+        await self.resources.aclose()
 
 
-async def open_services(settings: Settings, metrics: Metrics) -> Services:
+async def open_services(settings: Settings, metrics: Metrics, patience_s: float = 0.0) -> Services:
     """Connect everything. Embedded mode brings its own database up to date; server mode expects it so.
+
+    ``patience_s`` is how long to wait for a database or an index that does not answer yet: after a power cut all
+    services of a machine start at once.
 
     Raises:
         ConfigurationError: a setting, the schema or the data contradict this release.
         DependencyUnavailableError: the database or the index does not answer.
     """
+    embedder = BundledEmbedder(settings.embedding_threads)
+    deadline = monotonic() + patience_s
+    while True:
+        async with AsyncExitStack() as stack:
+            try:
+                return await _open(settings, metrics, embedder, stack)
+            except DependencyUnavailableError as error:
+                if monotonic() + RETRY_SECONDS > deadline:
+                    raise
+                log.warning("start.waiting", dependency=error.dependency, detail=error.detail)
+        await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _open(settings: Settings, metrics: Metrics, embedder: BundledEmbedder, stack: AsyncExitStack) -> Services:
     database = Database(settings.sqlalchemy_url, settings.database_pool_size)
+    stack.push_async_callback(database.close)
+    async with database.session(reading=True) as session:
+        await session.execute(select(1))
     if settings.embedded:
         await migrate(database)
     elif missing := await pending(database):
         raise ConfigurationError(
             f"The database lacks the migrations {', '.join(missing)}. Run `anchorage migrate` first; site.yml does."
         )
-    embedder = BundledEmbedder(settings.embedding_threads)
     await bootstrap(database, embedder.identity)
     index = open_index(settings, embedder.identity)
+    stack.push_async_callback(index.close)
     await index.prepare()
     sparse = Bm25Encoder()
     store = open_store(settings)
+    stack.push_async_callback(store.close)
     retriever = Retriever(database, index, embedder, sparse)
     answerers = Answerers(settings)
+    stack.push_async_callback(answerers.close)
+    query_log = QueryLog(database) if settings.enable_query_logging else None
+    if query_log is not None:
+        stack.push_async_callback(query_log.close)
     queue = Queue(database, settings.job_lease_seconds, settings.job_max_attempts)
     indexer = Indexer(database, index, embedder, sparse, queue)
     return Services(
@@ -90,16 +123,17 @@ async def open_services(settings: Settings, metrics: Metrics) -> Services:
         retriever=retriever,
         answerers=answerers,
         pipeline=Pipeline(
-            settings=settings,
             database=database,
             retriever=retriever,
             embedder=embedder,
             answerers=answerers,
             cache=ExactCache(store, settings.cache_ttl),
+            query_log=query_log,
             metrics=metrics,
         ),
         worker=Worker(queue, {JobKind.INDEX: indexer.index, JobKind.REMOVE: indexer.remove}, settings.job_poll_seconds),
         metrics=metrics,
+        resources=stack.pop_all(),
     )
 
 

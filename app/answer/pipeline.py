@@ -14,15 +14,16 @@ from sqlalchemy import select
 
 from app.answer.citations import cite
 from app.answer.prompt import PROMPT_VERSION
-from app.cache.exact import CachedAnswer, CacheKey, ExactCache
+from app.answer.query_log import QueryLog
+from app.cache.exact import CacheKey, ExactCache
 from app.db.bootstrap import find_collection
-from app.db.models import Collection, QueryLogEntry
+from app.db.models import Collection
 from app.db.session import Database
 from app.errors import DependencyUnavailableError
 from app.providers.protocols import Answerer, AnswerRequest, Embedder, SourcePassage, Usage
 from app.providers.registry import Answerers
 from app.retrieval.search import Passage, Retriever
-from app.settings import Settings, Strategy
+from app.settings import Strategy
 from app.telemetry.metrics import Metrics
 from app.vectors.protocols import Scope
 
@@ -97,20 +98,20 @@ class Pipeline:
     def __init__(
         self,
         *,
-        settings: Settings,
         database: Database,
         retriever: Retriever,
         embedder: Embedder,
         answerers: Answerers,
         cache: ExactCache,
+        query_log: QueryLog | None,
         metrics: Metrics,
     ) -> None:
-        self._settings = settings
         self._database = database
         self._retriever = retriever
         self._embedder = embedder
         self._answerers = answerers
         self._cache = cache
+        self._query_log = query_log
         self._metrics = metrics
 
     async def ask(self, question: Question) -> AsyncGenerator[Event, None]:
@@ -126,8 +127,9 @@ class Pipeline:
         collection = await self._collection(question)
         key = self._cache_key(question, collection, answerer)
         use_cache = question.use_cache and self._cache.enabled
-        if use_cache and (cached := await self._cache.get(key, collection.epoch)) is not None:
-            answer = _from_cache(cached)
+        if use_cache and (cached := await self._cached(key, collection)) is not None:
+            answer = cached
+            yield Delta(answer.text)
         else:
             scope = Scope(question.tenant_id, collection.id)
             retrieval = await self._retriever.search(scope, question.text, question.strategy, question.top_k)
@@ -137,11 +139,13 @@ class Pipeline:
             if relevant:
                 async for delta in self._generate(question, answerer, relevant, answer):
                     yield delta
+            else:
+                yield Delta(answer.text)
             answer.cache_status = "miss" if use_cache else "bypass"
             if use_cache:
-                await self._store(key, collection, answer)
+                await self._store(key, collection, answer, retrieval.passages)
         answer.timings_ms["total"] = (perf_counter() - start) * 1000
-        await self._record(question, collection.id, answer)
+        self._record(question, collection.id, answer)
         yield answer
 
     async def _collection(self, question: Question) -> Collection:
@@ -195,41 +199,55 @@ class Pipeline:
             model=answerer.model,
         )
 
-    async def _store(self, key: CacheKey, collection: Collection, answer: Answer) -> None:
+    async def _cached(self, key: CacheKey, collection: Collection) -> Answer | None:
+        found = await self._cache.get(key, collection.epoch)
+        if found is None:
+            return None
+        try:
+            value: dict[str, Any] = dict(found.answer)
+            citations = [CitedPassage(**citation) for citation in value.pop("citations")]
+            usage = Usage(**value.pop("usage"))
+            return Answer(**value, citations=citations, usage=usage, cache_status="exact", cache_age_s=found.age_s)
+        except (KeyError, TypeError):
+            # During a deploy two releases share the cache; one that wrote other fields is a miss.
+            log.info("cache.entry_unreadable")
+            return None
+
+    async def _store(self, key: CacheKey, collection: Collection, answer: Answer, retrieved: Sequence[Passage]) -> None:
         """Keep the answer, unless a document changed while it was made."""
-        async with self._database.session(reading=True) as session:
-            epoch = await session.scalar(select(Collection.epoch).where(Collection.id == collection.id))
+        try:
+            async with self._database.session(reading=True) as session:
+                epoch = await session.scalar(select(Collection.epoch).where(Collection.id == collection.id))
+        except DependencyUnavailableError:
+            log.warning("cache.not_stored")
+            return
         if epoch == collection.epoch:
             value = asdict(answer)
             del value["timings_ms"], value["cache_status"], value["cache_age_s"]
-            await self._cache.put(key, collection.epoch, value, grounded=answer.grounded)
+            chunk_ids = [str(passage.chunk_id) for passage in retrieved]
+            await self._cache.put(key, collection.epoch, value, chunk_ids, grounded=answer.grounded)
 
-    async def _record(self, question: Question, collection_id: UUID, answer: Answer) -> None:
+    def _record(self, question: Question, collection_id: UUID, answer: Answer) -> None:
         grounded = str(answer.grounded).lower()
         self._metrics.queries.labels(answer.provider, answer.cache_status, grounded).inc()
         for step, milliseconds in answer.timings_ms.items():
             self._metrics.step_seconds.labels(step).observe(milliseconds / 1000)
         rounded = {step: round(milliseconds, 2) for step, milliseconds in answer.timings_ms.items()}
         log.info("query.answered", grounded=answer.grounded, cache=answer.cache_status, **rounded)
-        if not self._settings.enable_query_logging:
-            return
-        entry = QueryLogEntry(
-            request_id=question.request_id,
-            tenant_id=question.tenant_id,
-            collection_id=collection_id,
-            query=question.text,
-            grounded=answer.grounded,
-            provider=answer.provider,
-            cache_status=answer.cache_status,
-            timings_ms=rounded,
-            created_at=datetime.now(UTC),
-        )
-        try:
-            async with self._database.session() as session:
-                await session.merge(entry)
-        except DependencyUnavailableError:
-            # The answer is there; only its record is lost, and the log line above stays.
-            log.warning("query.not_recorded")
+        if self._query_log is not None:
+            self._query_log.add(
+                {
+                    "request_id": question.request_id,
+                    "tenant_id": question.tenant_id,
+                    "collection_id": collection_id,
+                    "query": question.text,
+                    "grounded": answer.grounded,
+                    "provider": answer.provider,
+                    "cache_status": answer.cache_status,
+                    "timings_ms": rounded,
+                    "created_at": datetime.now(UTC),
+                }
+            )
 
 
 def _relevant(passages: Sequence[Passage], question: Question) -> Sequence[Passage]:
@@ -241,10 +259,3 @@ def _relevant(passages: Sequence[Passage], question: Question) -> Sequence[Passa
         return passages
     best = max((p.dense_score for p in passages if p.dense_score is not None), default=0.0)
     return passages if best >= question.threshold else []
-
-
-def _from_cache(cached: CachedAnswer) -> Answer:
-    value: dict[str, Any] = dict(cached.answer)
-    citations = [CitedPassage(**citation) for citation in value.pop("citations")]
-    usage = Usage(**value.pop("usage"))
-    return Answer(**value, citations=citations, usage=usage, cache_status="exact", cache_age_s=cached.age_s)

@@ -17,6 +17,7 @@ from app.errors import AnchorageError, DependencyUnavailableError, ErrorCode
 
 log = structlog.get_logger()
 MEDIA_TYPE = "application/problem+json"
+NOT_JSON = "The body is not valid JSON in UTF-8."
 _STATUS = {
     ErrorCode.VALIDATION_FAILED: 422,
     ErrorCode.AUTHENTICATION_REQUIRED: 401,
@@ -137,6 +138,13 @@ def field_problems(errors: Sequence[Any]) -> list[FieldProblem]:
     ]
 
 
+def _no_json(request: Request, error: RequestValidationError) -> bool:
+    """Whether a route that takes JSON got a body of another type: then it is a text to its model, not an object."""
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    as_text = any(item["loc"] == ("body",) and isinstance(item["input"], bytes | str) for item in error.errors())
+    return as_text and kind != "application/json" and not kind.endswith("+json")
+
+
 def request_id_of(request: Request) -> str:
     """The id that the middleware gave."""
     return str(request.scope.get("state", {}).get("request_id", ""))
@@ -147,13 +155,20 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(AnchorageError)
     async def _expected(request: Request, error: AnchorageError) -> JSONResponse:
+        if _STATUS[error.code] >= 500:
+            log.warning(
+                "request.not_served", code=error.code, detail=error.detail, cause=type(error.__cause__).__name__
+            )
         return of_error(request_id_of(request), error)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        if _no_json(request, error):
+            detail = "Send the body as JSON, with the header Content-Type: application/json."
+            return problem(request_id_of(request), ErrorCode.UNSUPPORTED_MEDIA_TYPE, detail)
         problems = field_problems(error.errors())
         broken = any(item["type"] == "json_invalid" for item in error.errors())
-        detail = "The body is not valid JSON." if broken else "; ".join(f"{p.field}: {p.message}" for p in problems[:5])
+        detail = NOT_JSON if broken else "; ".join(f"{p.field}: {p.message}" for p in problems[:5])
         status = 400 if broken else 422
         return problem(request_id_of(request), ErrorCode.VALIDATION_FAILED, detail, status=status, errors=problems)
 
@@ -164,5 +179,7 @@ def install(app: FastAPI) -> None:
         code = _CODE_OF_STATUS.get(error.status_code, ErrorCode.VALIDATION_FAILED)
         details = {404: "There is no such address.", 405: "This address doesn't take that method."}
         detail = details.get(error.status_code, str(error.detail))
+        if isinstance(error.__cause__, (ValueError, RecursionError)):  # raised while the body was read as JSON
+            detail = NOT_JSON
         headers = dict(error.headers) if error.headers else None
         return problem(request_id_of(request), code, detail, status=error.status_code, headers=headers)

@@ -1,22 +1,28 @@
-"""What surrounds every request: its id, its log line, its metrics, the limit of its body, and the last net."""
+"""What surrounds every request: its id, log line and metrics, the hosts it may name, the limit of its body."""
 
 from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 from time import perf_counter
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import of_error, of_unexpected
-from app.errors import AnchorageError
+from app.api.errors import of_error, of_unexpected, problem
+from app.errors import AnchorageError, ErrorCode
 from app.ingest.accept import too_large
 from app.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
+_PORT = re.compile(r":\d*$")
 _VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-QUIET = frozenset({"/health", "/metrics", "/api/v1/health", "/api/v1/ready"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# As nginx counts a client that left before its answer.
+CLIENT_LEFT = 499
+# What asks every few seconds whether the service is well fills no log with good news.
+QUIET = ("/health", "/ready", "/metrics")
 
 
 class Observe:
@@ -54,26 +60,55 @@ class Observe:
             else:
                 raise
         finally:
-            self._record(scope, status, perf_counter() - start)
+            # Nothing was answered: the request was cancelled, as the server does when it must end.
+            self._record(scope, status or CLIENT_LEFT, perf_counter() - start)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        # A client may send any word as a method; each would be a time series for good.
+        method = scope["method"] if scope["method"] in METHODS else "other"
         route = _template(scope)
-        self._metrics.requests.labels(scope["method"], route, str(status)).inc()
-        self._metrics.request_seconds.labels(scope["method"], route).observe(seconds)
-        level = "debug" if scope["path"] in QUIET and status < 400 else "info"
+        self._metrics.requests.labels(method, route, str(status)).inc()
+        self._metrics.request_seconds.labels(method, route).observe(seconds)
+        level = "debug" if route.endswith(QUIET) and status < 400 else "info"
         getattr(log, level)(
             "request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 2)
         )
 
 
 def _template(scope: Scope) -> str:
-    """The route's path with its parameters' names for their values: one label for all documents."""
-    if "route" not in scope:
+    """The route's path with its parameters' names for their values: one label for all documents.
+
+    A router that was included knows its path without the prefix, which is what stands before it in the address.
+    """
+    route = scope.get("route")
+    if route is None:
         return "unmatched"
-    path: str = scope["path"]
-    for name, value in scope.get("path_params", {}).items():
-        path = path.replace(str(value), f"{{{name}}}")
-    return path
+    own: str = route.path
+    return "/".join(scope["path"].split("/")[: -own.count("/")]) + own
+
+
+class AllowHosts:
+    """Refuses a request for a host that is not ours; ``*`` allows all, ``*.example.com`` all below."""
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
+        self._app = app
+        self._all = "*" in hosts
+        self._exact = frozenset(host.lower() for host in hosts)
+        self._below = tuple(host[1:].lower() for host in hosts if host.startswith("*."))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self._allowed(scope):
+            await self._app(scope, receive, send)
+            return
+        detail = "This service does not answer for the host in the request. ALLOWED_HOSTS names those it does."
+        response = problem(scope["state"]["request_id"], ErrorCode.VALIDATION_FAILED, detail, status=400)
+        await response(scope, receive, send)
+
+    def _allowed(self, scope: Scope) -> bool:
+        if self._all:
+            return True
+        host = _PORT.sub("", dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower())
+        return host in self._exact or host.endswith(self._below)
 
 
 class LimitBody:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -18,6 +19,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from app.answer.pipeline import Answer, Delta, Event, Question, Retrieved
 from app.api.deps import QueryPrincipal, ServicesDep
 from app.api.errors import PROBLEM_RESPONSES, of_error, of_unexpected, request_id_of
+from app.api.middleware import CLIENT_LEFT
 from app.auth.keys import Principal
 from app.errors import AnchorageError, ErrorCode
 from app.services import Services
@@ -25,11 +27,17 @@ from app.settings import AnswerProvider, Strategy
 
 log = structlog.get_logger()
 HEARTBEAT_SECONDS = 15
+# Less than gunicorn's graceful_timeout.
+DRAIN_SECONDS = 25
 MAX_QUERY_CHARS = 4000
 router = APIRouter(tags=["questions"], responses=PROBLEM_RESPONSES)
 
-QueryText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUERY_CHARS)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+# Postgres can't store a NUL in text.
+_NO_NUL = r"^[^\x00]*$"
+QueryText = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUERY_CHARS, pattern=_NO_NUL)
+]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=_NO_NUL)]
 
 
 class QueryRequest(BaseModel):
@@ -97,23 +105,27 @@ class QueryResponse(BaseModel):
     summary="Ask a question",
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
-async def query(
-    request: Request, body: QueryRequest, services: ServicesDep, principal: QueryPrincipal
-) -> QueryResponse | EventSourceResponse:
+async def query(request: Request, body: QueryRequest, services: ServicesDep, principal: QueryPrincipal) -> Any:
     """Answer from the documents, with citations; abstain when they hold no answer.
 
     With ``stream: true`` the events are ``meta``, ``retrieval``, ``delta``…, ``citation``…, ``usage``, ``done``,
-    or ``error`` with a problem. ``done`` carries the final answer, whose citations are checked.
+    or ``error`` with a problem. ``done`` carries the final answer, whose citations are checked. A client that leaves
+    ends the generation.
     """
     question = _question(request, body, services, principal)
+    events = services.pipeline.ask(question)
     if body.stream or "text/event-stream" in request.headers.get("accept", ""):
-        headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-cache, no-transform"}
-        return EventSourceResponse(_events(services, question), ping=HEARTBEAT_SECONDS, headers=headers)
-    async with aclosing(services.pipeline.ask(question)) as events:
-        async for event in events:
-            if isinstance(event, Answer):
-                return _response(event, question.request_id)
-    raise RuntimeError("the pipeline ended without an answer")
+        # What fails before there is anything to stream is an error with its own status.
+        first = await anext(events)
+        return EventSourceResponse(
+            _events(first, events, question.request_id),
+            ping=HEARTBEAT_SECONDS,
+            headers={"X-Accel-Buffering": "no", "Cache-Control": "no-cache, no-transform"},
+            # Without it a release would break off every stream.
+            shutdown_grace_period=DRAIN_SECONDS,
+        )
+    answer = await _unless_gone(request, _last(events))
+    return Response(status_code=CLIENT_LEFT) if answer is None else _response(answer, question.request_id)
 
 
 def _question(request: Request, body: QueryRequest, services: Services, principal: Principal) -> Question:
@@ -145,7 +157,34 @@ def _response(answer: Answer, request_id: str) -> QueryResponse:
     )
 
 
-async def _events(services: Services, question: Question) -> AsyncIterator[ServerSentEvent]:
+async def _last(events: AsyncGenerator[Event, None]) -> Answer:
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Answer):
+                return event
+    raise RuntimeError("the pipeline ended without an answer")
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer | None:
+    """Do the work, and stop when the client leaves: then None."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    working, watching = asyncio.create_task(work), asyncio.create_task(gone())
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        return await working if working.done() else None
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
+
+
+async def _events(
+    first: Event, rest: AsyncGenerator[Event, None], request_id: str
+) -> AsyncGenerator[ServerSentEvent, None]:
     number = 0
 
     def event(name: str, data: Any) -> ServerSentEvent:
@@ -153,17 +192,20 @@ async def _events(services: Services, question: Question) -> AsyncIterator[Serve
         number += 1
         return ServerSentEvent(json.dumps(data, ensure_ascii=False), event=name, id=str(number))
 
-    yield event("meta", {"request_id": question.request_id})
+    yield event("meta", {"request_id": request_id})
     try:
-        async with aclosing(services.pipeline.ask(question)) as events:
-            async for happened in events:
-                for name, data in _told(happened, question.request_id):
+        async with aclosing(rest):
+            for name, data in _told(first, request_id):
+                yield event(name, data)
+            async for happened in rest:
+                for name, data in _told(happened, request_id):
                     yield event(name, data)
     except AnchorageError as error:
-        yield event("error", _problem(of_error(question.request_id, error)))
+        log.warning("stream.not_finished", code=error.code, detail=error.detail, cause=type(error.__cause__).__name__)
+        yield event("error", _problem(of_error(request_id, error)))
     except Exception:
         log.exception("stream.failed", code=ErrorCode.INTERNAL_ERROR)
-        yield event("error", _problem(of_unexpected(question.request_id)))
+        yield event("error", _problem(of_unexpected(request_id)))
 
 
 def _told(happened: Event, request_id: str) -> list[tuple[str, Any]]:

@@ -6,14 +6,19 @@ import hashlib
 import json
 import time
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import structlog
+
 from app.cache.store import CacheStore
 
+log = structlog.get_logger()
 ABSTENTION_TTL_S = 60
+# Part of every key: raise it when the form of an entry changes.
+ENTRY_FORM = "2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,7 @@ class CacheKey:
     def digest(self) -> str:
         """A name for the entry; questions that differ in case, spaces or closing punctuation share it."""
         parts = [
+            ENTRY_FORM,
             *(str(self.tenant_id), str(self.collection_id), normalise(self.question), self.strategy, str(self.top_k)),
             *(repr(self.threshold), self.embedding, self.prompt_version, self.provider, self.model),
         ]
@@ -71,13 +77,19 @@ class ExactCache:
         raw = await self.store.get(key.digest())
         if raw is None:
             return None
-        entry = json.loads(raw)
-        if entry["epoch"] != epoch:
+        try:
+            entry = json.loads(raw)
+            if entry["epoch"] != epoch:
+                return None
+            return CachedAnswer(entry["answer"], max(0.0, self._clock() - entry["stored_at"]))
+        except (ValueError, KeyError, TypeError):
+            log.warning("cache.entry_unreadable")
             return None
-        return CachedAnswer(entry["answer"], max(0.0, self._clock() - entry["stored_at"]))
 
-    async def put(self, key: CacheKey, epoch: int, answer: dict[str, Any], *, grounded: bool) -> None:
-        """Keep an answer made at ``epoch``; that nothing was found is kept but briefly."""
-        entry = {"epoch": epoch, "stored_at": self._clock(), "answer": answer}
+    async def put(
+        self, key: CacheKey, epoch: int, answer: dict[str, Any], chunk_ids: Sequence[str], *, grounded: bool
+    ) -> None:
+        """Keep an answer made at ``epoch`` from a retrieval of ``chunk_ids``; that nothing was found, but briefly."""
+        entry = {"epoch": epoch, "chunk_ids": list(chunk_ids), "stored_at": self._clock(), "answer": answer}
         ttl_s = self._ttl_s if grounded else min(self._ttl_s, ABSTENTION_TTL_S)
         await self.store.put(key.digest(), json.dumps(entry).encode(), ttl_s)

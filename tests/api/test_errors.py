@@ -53,7 +53,7 @@ async def test_a_body_that_is_no_json_is_refused(running: Running, raw: bytes) -
 
 async def test_a_wrong_content_type_is_refused(running: Running) -> None:
     response = await running.client.post(QUERY, content=b"query=x", headers={"Content-Type": "text/plain"})
-    is_problem(response, 422, "validation_failed")
+    is_problem(response, 415, "unsupported_media_type")
 
 
 async def test_a_body_over_the_limit_is_refused_before_it_is_read(running: Running) -> None:

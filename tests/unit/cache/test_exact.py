@@ -36,7 +36,7 @@ def test_whatever_an_answer_depends_on_parts_the_keys(change: dict[str, object])
 
 async def test_an_entry_is_served_only_at_its_own_epoch() -> None:
     cache = ExactCache(MemoryStore(10), 60)
-    await cache.put(KEY, 7, {"text": "34"}, grounded=True)
+    await cache.put(KEY, 7, {"text": "34"}, ["c1"], grounded=True)
     found = await cache.get(KEY, 7)
     assert found is not None
     assert found.answer == {"text": "34"}
@@ -47,8 +47,8 @@ async def test_an_entry_is_served_only_at_its_own_epoch() -> None:
 async def test_a_hit_never_lengthens_an_entrys_life_and_abstentions_are_short() -> None:
     now = [0.0]
     cache = ExactCache(MemoryStore(10, lambda: now[0]), 3600, lambda: now[0])
-    await cache.put(KEY, 1, {}, grounded=True)
-    await cache.put(replace(KEY, question="other"), 1, {}, grounded=False)
+    await cache.put(KEY, 1, {}, [], grounded=True)
+    await cache.put(replace(KEY, question="other"), 1, {}, [], grounded=False)
     now[0] = 61.0
     assert await cache.get(replace(KEY, question="other"), 1) is None
     now[0] = 3599.0
