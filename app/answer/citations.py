@@ -39,6 +39,7 @@ def cite(answer: str, passages: Sequence[SourcePassage]) -> tuple[str, list[Cita
     """
     by_number = {passage.number: index for index, passage in enumerate(passages)}
     found: dict[int, Citation] = {}
+    support: dict[tuple[str, int], str | None] = {}
     pieces: list[str] = []
     position = 0
     for match, sentence in _marked(answer):
@@ -47,8 +48,12 @@ def cite(answer: str, passages: Sequence[SourcePassage]) -> tuple[str, list[Cita
         held: list[str] = []
         for number in marker_numbers(match):
             index = by_number.get(number)
-            snippet = supporting_sentence(sentence, passages[index]) if index is not None else None
-            if index is not None and snippet is not None:
+            if index is None:
+                continue
+            if (sentence, index) not in support:
+                support[sentence, index] = supporting_sentence(sentence, passages[index])
+            snippet = support[sentence, index]
+            if snippet is not None:
                 held.append(str(number))
                 found.setdefault(number, Citation(number, index, sentence, snippet))
         if held:

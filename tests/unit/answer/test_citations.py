@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,3 +76,15 @@ def test_whatever_a_model_writes_only_known_passages_are_cited(answer: str) -> N
     marked = {int(n) for group in MARKER.findall(text) for n in group.replace(";", ",").split(",")}
     assert marked == {c.number for c in citations}
     assert marked <= {1, 2}
+
+
+@pytest.mark.parametrize("piece", ["[1", "[1]", "[1, ", "`", "A berth costs 34 euros [1] ", ".[1]"])
+def test_a_model_that_never_stops_takes_no_time(piece: str) -> None:
+    """Eight times the answer takes some eight times as long, not sixty-four."""
+
+    def seconds(length: int) -> float:
+        start = time.process_time()
+        cite(piece * (length // len(piece)), PASSAGES)
+        return time.process_time() - start
+
+    assert seconds(16_000) < 24 * max(seconds(2_000), 0.001)

@@ -31,7 +31,7 @@ class ModelServer:
 def model_server() -> ModelServer:
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(bundled_model())
-    parameters.n_ctx = 768
+    parameters.n_ctx = 640
     parameters.n_parallel = 1
     parameters.warmup = False
     parameters.verbosity = 1
@@ -45,7 +45,7 @@ def model_server() -> ModelServer:
 
 @pytest.fixture(scope="session")
 def local() -> Iterator[LocalAnswerer]:
-    answerer = LocalAnswerer(model_path=None, timeout_s=60, context_tokens=768)
+    answerer = LocalAnswerer(model_path=None, timeout_s=60, context_tokens=512)
     yield answerer
     asyncio.run(answerer.close())
 
