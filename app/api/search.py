@@ -28,7 +28,7 @@ class SearchRequest(BaseModel):
 
 
 class PassageFound(BaseModel):
-    """A passage, with the reasons for its rank: cosine and BM25, absent where that search did not find it."""
+    """A passage, with the reasons for its rank: cosine and BM25, null where that search did not find it."""
 
     chunk_id: UUID
     document_id: UUID
@@ -40,6 +40,8 @@ class PassageFound(BaseModel):
     score: float
     dense_score: float | None
     sparse_score: float | None
+    dense_rank: int | None
+    sparse_rank: int | None
 
 
 class SearchResponse(BaseModel):
@@ -73,6 +75,8 @@ async def search(body: SearchRequest, services: ServicesDep, principal: QueryPri
             score=p.score,
             dense_score=p.dense_score,
             sparse_score=p.sparse_score,
+            dense_rank=p.dense_rank,
+            sparse_rank=p.sparse_rank,
         )
         for p in found.passages
     ]

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from uuid import UUID, uuid4
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.db.models import ApiKey
 from app.db.session import Database
@@ -86,6 +86,15 @@ class Keyring:
                 raise ConfigurationError("The key's prefix is taken by another key. Make a new key.")
             session.add(self._row(tenant_id, name, key, scopes))
         return True
+
+    async def revoke(self, tenant_id: UUID, name: str) -> int:
+        """End all keys of that name at once; how many there were."""
+        async with self._database.session() as session:
+            live = (ApiKey.tenant_id == tenant_id, ApiKey.name == name, ApiKey.revoked_at.is_(None))
+            ended = await session.scalars(
+                update(ApiKey).where(*live).values(revoked_at=datetime.now(UTC)).returning(ApiKey.id)
+            )
+            return len(ended.all())
 
     async def authenticate(self, key: str) -> Principal:
         """Who holds this key. Raises AuthenticationError."""

@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 import redis.asyncio as redis
 import structlog
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 log = structlog.get_logger()
@@ -26,13 +29,18 @@ class RedisStore:
         timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._redis = redis.from_url(
+        pool = redis.BlockingConnectionPool.from_url(
             url,
             password=password,
             max_connections=pool_size,
+            # More questions at once than connections wait for one, they don't fail.
+            timeout=timeout_s,
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
+            # A connection that Redis closed meanwhile is opened anew, once; what is slow is not tried again.
+            retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
         )
+        self._redis = redis.Redis.from_pool(pool)
         self._clock = clock
         self._paused_until = 0.0
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -17,15 +18,20 @@ from app.settings import Strategy
 from app.vectors.bm25 import Bm25Encoder
 from app.vectors.protocols import Hit, Scope, VectorIndex
 
-# Each list is read deeper than what is asked for: fusion gains from it, and points of versions that are
-# about to be removed take places.
+# Each list is read deeper than what is asked for: fusion gains from it.
 DEPTH_FACTOR = 4
 MIN_DEPTH = 40
+# Where points of versions that are about to be removed take the places, it is read deeper still, up to here.
+DEEPER = 4
+MAX_DEPTH = 10_240
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A visible chunk. ``score`` ranks it; the others say why: cosine and BM25, None where not proposed."""
+    """A visible chunk. ``score`` ranks it; the others say why: cosine and BM25, and the ranks (from 1) by each.
+
+    None stands where that search did not propose it.
+    """
 
     chunk_id: UUID
     document_id: UUID
@@ -38,6 +44,8 @@ class Passage:
     score: float
     dense_score: float | None
     sparse_score: float | None
+    dense_rank: int | None
+    sparse_rank: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +54,6 @@ class Retrieval:
 
     passages: list[Passage]
     timings_ms: dict[str, float]
-
-    @property
-    def best_similarity(self) -> float | None:
-        """Highest cosine among the passages; None when there was no search by meaning."""
-        return max((p.dense_score for p in self.passages if p.dense_score is not None), default=None)
 
 
 class Retriever:
@@ -71,50 +74,75 @@ class Retriever:
         start = perf_counter()
         dense = await self._embedder.embed_query(question) if strategy is not Strategy.SPARSE else None
         sparse = self._sparse.query(question) if strategy is not Strategy.DENSE else None
-        embedded = perf_counter()
-        depth = max(MIN_DEPTH, top_k * DEPTH_FACTOR)
-        by_meaning, by_words = await self._index.search(scope, dense, sparse, depth)
-        searched = perf_counter()
-        passages = await self._visible(scope, by_meaning, by_words, top_k)
-        read = perf_counter()
-        timings = {"embed": embedded - start, "search": searched - embedded, "read": read - searched}
-        return Retrieval(passages, {step: seconds * 1000 for step, seconds in timings.items()})
+        timings = {"embed": perf_counter() - start, "search": 0.0, "read": 0.0}
+        depth = wanted = max(MIN_DEPTH, top_k * DEPTH_FACTOR)
+        while True:
+            start = perf_counter()
+            proposed = await self._index.search(scope, dense, sparse, depth)
+            searched = perf_counter()
+            rows = await self._visible(scope, {hit.chunk_id for hits in proposed for hit in hits})
+            timings["search"] += searched - start
+            timings["read"] += perf_counter() - searched
+            seen = [[hit for hit in hits if hit.chunk_id in rows][:wanted] for hits in proposed]
+            whole = all(len(hits) < depth or len(kept) == wanted for hits, kept in zip(proposed, seen, strict=True))
+            if whole or depth >= MAX_DEPTH:
+                break
+            depth *= DEEPER
+        return Retrieval(
+            _fused(rows, seen[0], seen[1], top_k), {step: seconds * 1000 for step, seconds in timings.items()}
+        )
 
-    async def _visible(self, scope: Scope, dense: Sequence[Hit], sparse: Sequence[Hit], top_k: int) -> list[Passage]:
-        """Keep, in fused order, the chunks of current versions of this tenant's collection."""
-        cosine = {hit.chunk_id: hit.score for hit in dense}
-        bm25 = {hit.chunk_id: hit.score for hit in sparse}
-        ranked = reciprocal_rank_fusion([list(cosine), list(bm25)])
-        if not ranked:
-            return []
+    async def _visible(self, scope: Scope, proposed: Collection[UUID]) -> Mapping[UUID, Any]:
+        """Of the proposed chunks those of current versions in this tenant's collection."""
+        if not proposed:
+            return {}
         async with self._database.session(reading=True) as session:
+            # Columns, not objects: most of what is read only decides what is visible.
             rows = await session.execute(
-                select(Chunk, Document.title, Document.source)
+                select(
+                    Chunk.id,
+                    Chunk.document_id,
+                    Chunk.version_id,
+                    Document.title,
+                    Document.source,
+                    Chunk.text,
+                    Chunk.heading_path,
+                    Chunk.page,
+                )
                 .join(Document, Document.current_version_id == Chunk.version_id)
                 .where(
-                    Chunk.id.in_([chunk_id for chunk_id, _ in ranked]),
+                    Chunk.id.in_(proposed),
                     Document.tenant_id == scope.tenant_id,
                     Document.collection_id == scope.collection_id,
                 )
             )
-            found = {chunk.id: (chunk, title, source) for chunk, title, source in rows}
-        passages: list[Passage] = []
-        for chunk_id, score in ranked:
-            if chunk_id in found and len(passages) < top_k:
-                chunk, title, source = found[chunk_id]
-                passages.append(
-                    Passage(
-                        chunk_id,
-                        chunk.document_id,
-                        chunk.version_id,
-                        title,
-                        source,
-                        chunk.text,
-                        tuple(chunk.heading_path),
-                        chunk.page,
-                        score,
-                        cosine.get(chunk_id),
-                        bm25.get(chunk_id),
-                    )
-                )
-        return passages
+            return {row.id: row for row in rows}
+
+
+def _fused(rows: Mapping[UUID, Any], dense: Sequence[Hit], sparse: Sequence[Hit], top_k: int) -> list[Passage]:
+    """The best passages of both lists, which hold visible chunks only: what is gone moves nobody's rank."""
+    by_meaning = {hit.chunk_id: (rank, hit.score) for rank, hit in enumerate(dense, start=1)}
+    by_words = {hit.chunk_id: (rank, hit.score) for rank, hit in enumerate(sparse, start=1)}
+    passages = []
+    for chunk_id, score in reciprocal_rank_fusion([list(by_meaning), list(by_words)])[:top_k]:
+        row = rows[chunk_id]
+        dense_rank, cosine = by_meaning.get(chunk_id, (None, None))
+        sparse_rank, bm25 = by_words.get(chunk_id, (None, None))
+        passages.append(
+            Passage(
+                chunk_id=chunk_id,
+                document_id=row.document_id,
+                version_id=row.version_id,
+                title=row.title,
+                source=row.source,
+                text=row.text,
+                heading_path=tuple(row.heading_path),
+                page=row.page,
+                score=score,
+                dense_score=cosine,
+                sparse_score=bm25,
+                dense_rank=dense_rank,
+                sparse_rank=sparse_rank,
+            )
+        )
+    return passages
