@@ -22,9 +22,12 @@ $(VENV)/.setup: $(VENV)/.serve requirements/dev.txt
 	@bin/install-python dev
 	@touch $@
 
-setup: $(VENV)/.setup ## install everything that development, tests and site.yml need
+.vault-password:
+	@umask 077
+	@head -c 32 /dev/urandom | base64 > $@
+
+setup: $(VENV)/.setup .vault-password ## install everything that development, tests and site.yml need
 	@bin/install-debian-packages
-	@[ -s .vault-password ] || (umask 077; $(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(32))' > .vault-password)
 
 serve: $(VENV)/.serve ## embedded mode: the service on this machine, nothing installed beside it
 	@exec $(BIN)/anchorage serve
@@ -38,7 +41,7 @@ down: ## destroy the lab VM of `make up`
 key: ## print the API key of the lab VM's service
 	@ansible-vault view "$$($(BIN)/python -m lab directory $(ANCHORAGE_LAB))/secrets/vault.yml" | sed -n 's/^admin_api_key: //p'
 
-lint: $(VENV)/.setup ## ruff, mypy, ansible-lint, shellcheck of what is tracked
+lint: $(VENV)/.setup .vault-password ## ruff, mypy, ansible-lint
 	@ruff check .
 	@ruff format --check .
 	@mypy app lab tests
