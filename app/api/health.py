@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from app.api.deps import ServicesDep
 from app.api.errors import Problem
 from app.auth.keys import Principal, Scope
-from app.errors import AuthenticationError, DependencyUnavailableError
+from app.errors import AuthenticationError, DependencyUnavailableError, NotFoundError
 from app.services import Services
 from app.telemetry.metrics import CONTENT_TYPE
 
@@ -42,9 +42,9 @@ class Health(BaseModel):
 @router.get("/health", summary="Health, with each dependency on request")
 async def health(request: Request, services: ServicesDep, detailed: Annotated[bool, Query()] = False) -> Health:
     """``detailed=true`` needs an API key: it tells what stands behind the service."""
-    dependencies = await _check(services)
     if detailed:
         await _authenticated(request, services)
+    dependencies = await _check(services)
     down = [item for item in dependencies.values() if item.status == "down"]
     status: Literal["ok", "degraded", "unavailable"] = "degraded" if down else "ok"
     if any(item.required for item in down):
@@ -70,6 +70,8 @@ async def ready(services: ServicesDep) -> dict[str, str]:
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def metrics(request: Request, services: ServicesDep) -> Response:
     """Open on the host itself, where Prometheus or its agent asks; from elsewhere with a key of scope ``metrics``."""
+    if not services.settings.enable_metrics:
+        raise NotFoundError("Metrics are turned off: ENABLE_METRICS is false.")
     direct = request.client is not None and request.client.host in ("127.0.0.1", "::1")
     if not direct or "x-forwarded-for" in request.headers:
         (await _authenticated(request, services)).require(Scope.METRICS)

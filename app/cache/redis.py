@@ -10,7 +10,7 @@ import structlog
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 log = structlog.get_logger()
 KEY_PREFIX = "anchorage:answer:"
@@ -61,6 +61,9 @@ class RedisStore:
             return
         try:
             await self._redis.set(KEY_PREFIX + key, value, ex=ttl_s)
+        except ResponseError as error:
+            # It answers, and refuses: it is full, or read-only. Reading goes on.
+            log.warning("cache.not_stored", error=type(error).__name__)
         except (RedisError, OSError, TimeoutError) as error:
             self._pause(error)
 

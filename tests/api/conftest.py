@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,9 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path, job_poll_seconds=0.02, max_upload_bytes=1024 * 1024)
 
 
-@pytest_asyncio.fixture
-async def running(settings: Settings) -> AsyncIterator[Running]:
+@asynccontextmanager
+async def started(settings: Settings) -> AsyncIterator[Running]:
+    """The service, from its start to its end."""
     app = create_app(settings)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with app.router.lifespan_context(app):
@@ -72,3 +74,17 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             httpx.AsyncClient(transport=transport, base_url="http://test") as stranger,
         ):
             yield Running(app, services, client, stranger)
+
+
+@pytest_asyncio.fixture
+async def running(settings: Settings) -> AsyncIterator[Running]:
+    """A service of the test's own."""
+    async with started(settings) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    """One service for all tests that leave nothing behind in it."""
+    async with started(Settings(data_dir=tmp_path_factory.mktemp("shared"), job_poll_seconds=0.02)) as running:
+        yield running

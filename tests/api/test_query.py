@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 
 from tests.api.conftest import Running
+from tests.api.test_stream import events
 
 MANUAL = """# Harbour manual
 
@@ -91,17 +89,14 @@ async def test_search_shows_why_a_passage_was_found(running: Running) -> None:
 
 async def test_a_stream_tells_each_step_and_ends_with_the_checked_answer(running: Running) -> None:
     await running.add(MANUAL)
-    body = {"query": "How much does a berth cost a night?", "stream": True}
-    async with running.client.stream("POST", "/api/v1/query", json=body) as response:
-        assert response.headers["content-type"].startswith("text/event-stream")
-        assert response.headers["x-accel-buffering"] == "no"
-        assert "no-transform" in response.headers["cache-control"]
-        events = _events((await response.aread()).decode())
-    names = [name for name, _ in events]
-    assert list(dict.fromkeys(names)) == ["meta", "retrieval", "delta", "citation", "usage", "done"]
-    done = events[-1][1]
-    assert "".join(data["text"] for name, data in events if name == "delta") == done["answer"]
-    assert done["citations"]
+    body = {"query": "How much does a berth cost a night?"}
+    response = await running.client.post("/api/v1/query", json=body, headers={"Accept": "text/event-stream"})
+    assert response.headers["content-type"].startswith("text/event-stream")
+    told = events(response.text)
+    assert list(dict.fromkeys(name for name, _ in told)) == ["meta", "retrieval", "delta", "citation", "usage", "done"]
+    done = told[-1][1]
+    assert "".join(data["text"] for name, data in told if name == "delta") == done["answer"]
+    assert done["citations"] == [data for name, data in told if name == "citation"]
 
 
 async def test_the_local_model_answers_from_the_documents_alone(running: Running) -> None:
@@ -111,12 +106,3 @@ async def test_the_local_model_answers_from_the_documents_alone(running: Running
     assert answer["model"].startswith("SmolLM2")
     assert answer["grounded"]
     assert answer["usage"]["prompt_tokens"] > 50
-
-
-def _events(text: str) -> list[tuple[str, Any]]:
-    found = []
-    for block in text.replace("\r\n", "\n").split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line and not line.startswith(":"))
-        if "event" in fields:
-            found.append((fields["event"], json.loads(fields["data"])))
-    return found

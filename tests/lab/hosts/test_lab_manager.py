@@ -76,6 +76,11 @@ def test_up_again_touches_nothing(lab: Lab, one: Host) -> None:
     assert (one.leader, boot_id(one)) == (leader, boot)
 
 
+def test_an_unknown_host_is_refused_with_those_there_are(lab: Lab) -> None:
+    with pytest.raises(LabError, match=rf"lab {lab.name} has no host nobody; it has one, two"):
+        lab.host("nobody")
+
+
 def test_a_reboot_from_within_comes_back_on_the_same_disk(one: Host) -> None:
     write(one, "/root/kept", "kept")
     before = boot_id(one), one.leader
