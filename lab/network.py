@@ -133,6 +133,14 @@ def set_link(machine: str, *, up: bool) -> None:
 
 
 def remove_link(machine: str) -> None:
-    """Remove a cable that a system killed in mid-boot left behind."""
-    if Path(f"/sys/class/net/{interface(machine)}").exists():
-        run("ip", "link", "delete", interface(machine))
+    """Remove a cable that a system killed in mid-boot left behind.
+
+    The kernel removes the cable of a system that ended, a moment after its last process: that may be just now.
+    """
+    cable = Path(f"/sys/class/net/{interface(machine)}")
+    try:
+        if cable.exists():
+            run("ip", "link", "delete", interface(machine))
+    except LabError:
+        if cable.exists():
+            raise

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from lab.lab import Lab
@@ -31,7 +32,7 @@ CORPUS_PREFIXES = tuple(
 QUESTIONS = (
     "How can I limit the number of concurrent connections to the server?",
     "What does VACUUM do about transaction ID wraparound?",
-    "What happens to the data when make down is run?",
+    "How does Anchorage hand a secret to its services?",
 )
 
 
@@ -62,10 +63,13 @@ def put_artifacts(lab: Lab) -> None:
     """Build the lab's Qdrant and keep it under a name without a version."""
     directory = lab.directory / "artifacts"
     directory.mkdir(exist_ok=True)
+    target, digest = directory / "qdrant.tar.gz", directory / "qdrant.sha256"
+    sources = [*(ROOT / "lab/qdrant_standin").glob("*.py"), ROOT / "requirements/dev.txt"]
+    if digest.exists() and digest.stat().st_mtime > max(source.stat().st_mtime for source in sources):
+        return
     built = json.loads(run(sys.executable, "-m", "lab.qdrant_standin.build", directory))
-    target = directory / "qdrant.tar.gz"
     Path(built["path"]).replace(target)
-    (directory / "qdrant.sha256").write_text(hashlib.sha256(target.read_bytes()).hexdigest())
+    digest.write_text(hashlib.sha256(target.read_bytes()).hexdigest())
 
 
 def play(lab: Lab, playbook: str, *options: str) -> None:
@@ -80,14 +84,15 @@ def play(lab: Lab, playbook: str, *options: str) -> None:
     done = subprocess.run(command, cwd=ROOT, env=environment, check=False)  # noqa: S603
     if done.returncode != 0:
         raise LabError(
-            f"{playbook} failed at the task above. Look around with `python -m lab ssh {lab.name} {HOST}`, "
-            f"in the journal with `python -m lab exec {lab.name} {HOST} -- journalctl -p warning`, "
+            f"{playbook} failed at the task above. Look around with `.venv/bin/python -m lab ssh {lab.name} {HOST}`, "
+            f"in the journal with `.venv/bin/python -m lab exec {lab.name} {HOST} -- journalctl -p warning`, "
             "then run the same again: it goes on where it stopped."
         )
 
 
+@cache
 def service(lab: Lab) -> Service:
-    """The address and the first key of the service, read from the vault."""
+    """The address and the first key of the service, read from the vault once a process."""
     vault = lab.directory / "secrets/vault.yml"
     viewer = Path(sys.executable).parent / "ansible-vault"
     said = run(viewer, "view", "--vault-password-file", ROOT / ".vault-password", vault)
@@ -174,7 +179,7 @@ Anchorage is up after {seconds:.0f} s.
 
   service   {at.url}  (health: {at.url}/health)
   CA        {at.ca_file}
-  VM        python -m lab ssh {lab.name} {HOST}
+  VM        .venv/bin/python -m lab ssh {lab.name} {HOST}
 
 Try next:
   export ANCHORAGE_URL={at.url} ANCHORAGE_CA_FILE={at.ca_file} ANCHORAGE_API_KEY=$(make -s key)
