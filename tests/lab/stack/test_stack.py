@@ -14,13 +14,14 @@ from tests.lab.stack.conftest import Stack
 
 pytestmark = pytest.mark.lab
 MANUAL = "# Harbour\n\nA berth costs 34 euros a night for boats up to twelve metres. The office opens at nine."
+# What `systemd-analyze security` may say at most: 0 is safe, 10 is open.
 UNITS = {
-    "anchorage-app@blue": 1.6,
-    "anchorage-worker": 1.6,
+    "anchorage-app@blue": 1.2,
+    "anchorage-worker": 1.2,
     "nginx": 2.6,
-    "postgresql@17-main": 1.6,
-    "redis-server": 1.6,
-    "qdrant": 2.0,
+    "postgresql@17-main": 1.4,
+    "redis-server": 1.1,
+    "qdrant": 1.0,
 }
 
 
@@ -69,7 +70,7 @@ def test_strangers_and_metrics_are_kept_out(stack: Stack) -> None:
         assert client.get("/metrics").status_code in (401, 403, 404)
         assert client.get("/health").json()["status"] == "ok"
     plain = httpx.get(stack.service.url.replace("https", "http") + "/health")
-    assert (plain.status_code, plain.headers["location"][:8]) == (301, "https://")
+    assert (plain.status_code, plain.headers["location"][:8]) == (308, "https://")
 
 
 def test_only_the_edge_listens_to_the_network(stack: Stack) -> None:
@@ -119,24 +120,15 @@ def test_no_secret_lies_open_or_was_printed(stack: Stack) -> None:
 
 @pytest.mark.parametrize(("unit", "worst"), UNITS.items())
 def test_each_service_is_sandboxed(stack: Stack, unit: str, worst: float) -> None:
-    told = json.loads(
-        stack.host.execute("systemd-analyze", "security", "--no-pager", "--json=short", f"{unit}.service", root=True)
-    )
-    exposure = sum(item["exposure"] and float(item["exposure"]) for item in told if item["set"] is False)
-    assert exposure <= worst, unit
+    told = stack.host.execute("systemd-analyze", "security", "--no-pager", f"{unit}.service", root=True)
+    exposure = re.search(r"Overall exposure level for \S+: (\S+)", told)
+    assert exposure is not None, told
+    assert float(exposure.group(1)) <= worst
 
 
 def test_the_command_of_the_host_finds_everything_in_order(stack: Stack) -> None:
     findings = json.loads(stack.host.execute("anchorage", "doctor", "--json", root=True))
     assert set(findings.values()) == {None}
-
-
-def test_a_wrong_variable_stops_the_run_before_anything_is_touched(stack: Stack) -> None:
-    for variable in ("app_web_workers=many", "app_active_colour=red"):
-        refused = stack.play("site.yml", "-e", variable)
-        assert refused.returncode != 0
-        assert variable.split("=")[0] in refused.stdout
-        assert "changed:" not in refused.stdout
 
 
 def test_the_stack_comes_back_after_a_power_cut(stack: Stack) -> None:
