@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export ANCHORAGE_LAB ?= up
+ROLE_TESTS := $(patsubst molecule/%/molecule.yml,molecule-%,$(wildcard molecule/*/molecule.yml))
 
 .PHONY: help setup serve up down key test test-fast test-services test-molecule test-lab lint bench prove lock clean
 
@@ -54,14 +55,19 @@ test-fast: $(VENV)/.setup ## lint, types, unit, API on embedded mode: the inner 
 test-services: setup ## against real Postgres, Redis and the lab's Qdrant
 	@pytest tests/services tests/lab/qdrant_standin
 
-test-molecule: setup ## every role on its own lab hosts
-	@bin/test-roles
+molecule-%: setup
+	@start=$$SECONDS
+	@molecule test -s $*
+	@echo "molecule $*: passed in $$((SECONDS - start)) s"
+
+test-molecule: $(ROLE_TESTS) ## every role on its own lab hosts (molecule-ROLE for one; -j 3 for three at a time)
 
 test-lab: setup ## the lab manager, then the whole stack on a lab VM
 	@pytest tests/lab/hosts tests/lab/stack
 
-test: setup ## all of it
-	@$(MAKE) --no-print-directory test-fast test-services test-lab test-molecule
+test: setup ## all of it; what needs lab hosts runs three at a time
+	@$(MAKE) --no-print-directory test-fast test-services
+	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target test-lab test-molecule
 
 bench: $(VENV)/.setup ## ratios and figures that need no lab
 	@$(BIN)/python -m tests.bench
