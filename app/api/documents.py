@@ -42,7 +42,11 @@ class TextUpload(BaseModel):
     )
     text: str
     title: Title
-    media_type: str = Field("text/plain", max_length=100, description="text/plain, text/markdown or text/html.")
+    media_type: str = Field(
+        "text/plain",
+        max_length=100,
+        description="Any textual type, such as text/markdown or text/csv.",
+    )
     source: Source | None = Field(None, description="Where it came from; the title if absent.")
     collection: Name | None = None
 

@@ -15,8 +15,8 @@ import httpx
 import typer
 
 from app.errors import ConfigurationError, DependencyUnavailableError
+from app.ingest.media import BY_SUFFIX
 
-SUFFIXES = (".txt", ".md", ".markdown", ".html", ".htm", ".pdf")
 Url = Annotated[str, typer.Option(envvar="ANCHORAGE_URL", help="Address of the service.")]
 Key = Annotated[str | None, typer.Option("--api-key", envvar="ANCHORAGE_API_KEY", help="An API key.")]
 KeyFile = Annotated[Path | None, typer.Option("--api-key-file", help="A file that holds the key.")]
@@ -39,7 +39,7 @@ def ingest(
 
     files = list(_documents(paths))
     if not files:
-        raise ConfigurationError(f"No documents there: looked for {', '.join(SUFFIXES)}.")
+        raise ConfigurationError(f"No documents there: looked for {' '.join(BY_SUFFIX)}.")
     outcome: dict[str, list[Any]] = {"ready": [], "present": [], "failed": []}
     waiting: dict[str, str] = {}
     with _client(url, api_key, api_key_file, ca_file) as client, Progress(disable=as_json) as progress:
@@ -87,14 +87,16 @@ def ask(
 
 
 def _documents(paths: list[Path]) -> Iterator[tuple[str, Path]]:
-    """Each file with the source it is known by: its path below the folder that was named."""
+    """Each file with the source it is known by, its path below the folder that was named. Hidden ones are left."""
     for path in paths:
         if path.is_file():
             yield path.name, path
             continue
         for file in sorted(path.rglob("*")):
-            if file.is_file() and file.suffix.lower() in SUFFIXES:
-                yield str(file.relative_to(path)), file
+            inside = file.relative_to(path)
+            hidden = any(part.startswith(".") for part in inside.parts)
+            if file.is_file() and not hidden and file.suffix.lower() in BY_SUFFIX:
+                yield str(inside), file
 
 
 def _send(

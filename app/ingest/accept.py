@@ -15,7 +15,7 @@ from app.db.models import Collection, Document, DocumentVersion, Job, JobKind, V
 from app.db.session import Database
 from app.errors import DocumentError, ErrorCode, NotFoundError, PayloadTooLargeError
 from app.ingest.jobs import Clock, enqueue, utc_now
-from app.ingest.media import PDF, charset_of, decode, media_type_of
+from app.ingest.media import PDF, TEXTUAL, charset_of, decode, media_type_of
 from app.ingest.sandbox import check_pdf_limited
 
 MAX_TITLE = 500
@@ -107,7 +107,7 @@ class Acceptance:
         media_type = media_type_of(upload.declared_type, upload.source, upload.content)
         if media_type == PDF:
             await check_pdf_limited(upload.content)
-        else:
+        elif media_type in TEXTUAL:
             decode(upload.content, media_type, charset_of(upload.declared_type))
         return media_type
 

@@ -3,29 +3,73 @@
 from __future__ import annotations
 
 import codecs
+import io
 import re
 from pathlib import PurePosixPath
+from zipfile import BadZipFile, ZipFile
 
 from app.errors import DocumentError, ErrorCode, UnsupportedMediaTypeError
 
 TEXT, MARKDOWN, HTML, PDF = "text/plain", "text/markdown", "text/html", "application/pdf"
-SUPPORTED = (TEXT, MARKDOWN, HTML, PDF)
-_BY_SUFFIX = {
-    ".txt": TEXT,
-    ".text": TEXT,
-    ".log": TEXT,
-    ".md": MARKDOWN,
-    ".markdown": MARKDOWN,
-    ".html": HTML,
-    ".htm": HTML,
-    ".xhtml": HTML,
-    ".pdf": PDF,
+CSV, JSON, CODE, EML = "text/csv", "application/json", "text/x-source", "message/rfc822"
+EPUB = "application/epub+zip"
+_OFFICE = "application/vnd.openxmlformats-officedocument"
+DOCX = f"{_OFFICE}.wordprocessingml.document"
+PPTX = f"{_OFFICE}.presentationml.presentation"
+XLSX = f"{_OFFICE}.spreadsheetml.sheet"
+SUPPORTED = (TEXT, MARKDOWN, HTML, PDF, DOCX, PPTX, XLSX, EPUB, CSV, JSON, EML, CODE)
+# Those that are text in some character set; the others are bytes to their parsers.
+TEXTUAL = frozenset((TEXT, MARKDOWN, HTML, CSV, JSON, CODE))
+# Zip archives, each with the entry that says which.
+_PACKAGES = {
+    DOCX: "word/document.xml",
+    PPTX: "ppt/presentation.xml",
+    XLSX: "xl/workbook.xml",
+    EPUB: "META-INF/container.xml",
 }
-_ALIASES = {"application/xhtml+xml": HTML, "text/x-markdown": MARKDOWN, "application/x-pdf": PDF}
-# What a client sends when it doesn't know.
-_UNKNOWN = {"", "application/octet-stream", "binary/octet-stream"}
+_SOURCE_SUFFIXES = (
+    "py pyi js mjs ts tsx jsx java kt kts scala c h cc cpp cxx hpp cs go rs rb php pl lua r swift sh bash zsh ps1 sql "
+    "css scss xml yaml yml toml ini cfg conf tf proto graphql gradle cmake mk j2"
+).split()
+BY_SUFFIX = {
+    **{f".{suffix}": CODE for suffix in _SOURCE_SUFFIXES},
+    **{f".{suffix}": TEXT for suffix in ("txt", "text", "log", "rst")},
+    **{f".{suffix}": MARKDOWN for suffix in ("md", "markdown")},
+    **{f".{suffix}": HTML for suffix in ("html", "htm", "xhtml")},
+    **{f".{suffix}": CSV for suffix in ("csv", "tsv")},
+    **{f".{suffix}": JSON for suffix in ("json", "jsonl", "ndjson")},
+    ".pdf": PDF,
+    ".docx": DOCX,
+    ".pptx": PPTX,
+    ".xlsx": XLSX,
+    ".epub": EPUB,
+    ".eml": EML,
+}
+_ALIASES = {
+    "application/xhtml+xml": HTML,
+    "text/x-markdown": MARKDOWN,
+    "application/x-pdf": PDF,
+    "text/tab-separated-values": CSV,
+    "application/jsonl": JSON,
+    "application/x-ndjson": JSON,
+    **{
+        f"{kind}/{name}": CODE
+        for kind in ("application", "text")
+        for name in ("javascript", "typescript", "x-sh", "x-yaml", "yaml", "toml", "sql", "xml", "css", "x-httpd-php")
+    },
+}
+# What a client sends when it doesn't know; the last two are what systems say of .ts and, with Excel there, of .csv.
+_UNKNOWN = {"", "application/octet-stream", "binary/octet-stream", "video/mp2t", "application/vnd.ms-excel"}
 _CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?([A-Za-z0-9_.:-]{2,40})""", re.IGNORECASE)
-_SIGNATURES = {b"%PDF-": "PDF", b"PK\x03\x04": "ZIP", b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF"}
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_SIGNATURES = {
+    b"%PDF-": "PDF",
+    b"PK\x03\x04": "ZIP",
+    b"\x89PNG": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"GIF8": "GIF",
+    _OLE: "an old or password-protected Office file",
+}
 
 
 def media_type_of(declared: str | None, name: str, content: bytes) -> str:
@@ -35,10 +79,10 @@ def media_type_of(declared: str | None, name: str, content: bytes) -> str:
         UnsupportedMediaTypeError: no parser takes it, or the bytes are something else than declared.
     """
     essence = (declared or "").split(";")[0].strip().lower()
-    media_type = _ALIASES.get(essence, essence)
+    media_type = _ALIASES.get(essence, CODE if essence.startswith("text/x-") else essence)
     if media_type in _UNKNOWN:
         suffix = PurePosixPath(name).suffix.lower()
-        media_type = _BY_SUFFIX.get(suffix, PDF if content.startswith(b"%PDF-") else suffix or "unknown")
+        media_type = BY_SUFFIX.get(suffix, PDF if content.startswith(b"%PDF-") else suffix or "unknown")
     if media_type not in SUPPORTED:
         raise UnsupportedMediaTypeError(
             f"Documents of type {media_type[:80]} can't be read. Send one of: {', '.join(SUPPORTED)}."
@@ -55,8 +99,29 @@ def _refuse_contradiction(media_type: str, content: bytes) -> None:
             raise DocumentError(
                 ErrorCode.DOCUMENT_UNREADABLE, "The file is declared as PDF but has no PDF header. Is it complete?"
             )
-    elif found is not None:
+    elif media_type in _PACKAGES:
+        _refuse_other_package(media_type, content)
+    elif found is not None and media_type != EML:
         raise UnsupportedMediaTypeError(f"The file is declared as {media_type} but its bytes are {found}.")
+
+
+def _refuse_other_package(media_type: str, content: bytes) -> None:
+    if content.startswith(_OLE):
+        raise DocumentError(
+            ErrorCode.DOCUMENT_UNREADABLE,
+            "The file is in Office's old format or protected by a password. Save it without one in the present format.",
+        )
+    try:
+        with ZipFile(io.BytesIO(content)) as package:
+            names = set(package.namelist())
+    except (BadZipFile, ValueError, OSError) as error:
+        raise DocumentError(
+            ErrorCode.DOCUMENT_UNREADABLE, f"The file is declared as {media_type} but is no whole archive ({error})."
+        ) from error
+    if _PACKAGES[media_type] not in names:
+        raise UnsupportedMediaTypeError(
+            f"The file is declared as {media_type} but its archive has no {_PACKAGES[media_type]}."
+        )
 
 
 def charset_of(declared: str | None) -> str | None:

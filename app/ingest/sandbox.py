@@ -10,7 +10,8 @@ from dataclasses import asdict
 from typing import Any
 
 from app.errors import DocumentError, ErrorCode, UnsupportedMediaTypeError
-from app.ingest.parse import Block, Parsed, check_pdf, parse
+from app.ingest.parse import Block, Parsed, parse
+from app.ingest.parse.pdf import check_pdf
 
 MEMORY_BYTES = 1024 * 1024 * 1024
 CPU_SECONDS = 60
