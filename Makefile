@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export ANCHORAGE_LAB ?= up
+# Ansible forks for every task: without compiled modules each fork would compile them again.
+unexport PYTHONDONTWRITEBYTECODE
 ROLE_TESTS := $(patsubst molecule/%/molecule.yml,molecule-%,$(wildcard molecule/*/molecule.yml))
 
 .PHONY: help setup serve up down key test test-fast test-services test-molecule test-lab lint bench prove lock clean

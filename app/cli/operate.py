@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -98,25 +98,47 @@ def worker() -> None:
     _with_services(settings, work)
 
 
-def migrate(as_json: AsJson = False) -> None:
+def migrate(
+    admin_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="File with a key that was made elsewhere: it becomes the admin's, and a former one is revoked.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Bring the database to this release's schema, and make the default collection."""
-    from app.db.bootstrap import bootstrap
+    from app.auth.keys import Keyring, Scope
+    from app.db.bootstrap import DEFAULT_TENANT_ID, bootstrap
     from app.db.migrate import migrate as upgrade
     from app.db.session import Database
     from app.providers.embedding import BundledEmbedder
+    from app.services import secret_key
 
     settings = load_settings()
 
-    async def run() -> list[str]:
+    async def run() -> dict[str, Any]:
         database = Database(settings.sqlalchemy_url)
-        applied = await upgrade(database)
-        await bootstrap(database, BundledEmbedder.identity)
-        await database.close()
-        return applied
+        try:
+            applied = await upgrade(database)
+            await bootstrap(database, BundledEmbedder.identity)
+            if admin_key_file is None:
+                return {"applied": applied, "key_registered": False}
+            keyring, key = Keyring(database, secret_key(settings)), admin_key_file.read_text().strip()
+            registered = await keyring.ensure(DEFAULT_TENANT_ID, "admin", key, frozenset(Scope))
+            return {"applied": applied, "key_registered": registered}
+        finally:
+            await database.close()
 
-    applied = asyncio.run(run())
-    told = json.dumps({"applied": applied}) if as_json else f"Applied: {', '.join(applied) or 'nothing was missing'}"
-    print(told)  # noqa: T201
+    done = asyncio.run(run())
+    if as_json:
+        print(json.dumps(done))  # noqa: T201
+        return
+    print(f"Applied: {', '.join(done['applied']) or 'nothing was missing'}")  # noqa: T201
+    if admin_key_file is not None:
+        print("The admin's key is " + ("registered." if done["key_registered"] else "there already."))  # noqa: T201
 
 
 @keys.command("create")
@@ -133,26 +155,6 @@ def create_key(
         return await keyring.create(DEFAULT_TENANT_ID, name, _scopes(scope))
 
     print(_with_keyring(create))  # noqa: T201
-
-
-@keys.command("ensure")
-def ensure_key(
-    name: Annotated[str, typer.Option(help="What the key is for.")],
-    key_file: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="File that holds the key.")],
-    scope: Annotated[list[str] | None, typer.Option(help="As in create; all if absent.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Register a key that was made elsewhere; a former one of the same name is revoked."""
-    from app.auth.keys import Keyring, Scope
-
-    async def ensure(keyring: Keyring) -> bool:
-        from app.db.bootstrap import DEFAULT_TENANT_ID
-
-        scopes = _scopes(scope) if scope else frozenset(Scope)
-        return await keyring.ensure(DEFAULT_TENANT_ID, name, key_file.read_text().strip(), scopes)
-
-    created = _with_keyring(ensure)
-    print(json.dumps({"created": created}) if as_json else ("registered" if created else "already there"))  # noqa: T201
 
 
 def doctor(as_json: AsJson = False) -> None:
