@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     DateTime,
     Dialect,
+    Double,
     ForeignKey,
     Index,
     LargeBinary,
@@ -21,6 +22,8 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     Uuid,
+    false,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -97,6 +100,7 @@ class Collection(Base):
     name: Mapped[str] = mapped_column(String(100))
     epoch: Mapped[int] = mapped_column(BigInteger, default=0)
     embedding: Mapped[str] = mapped_column(String(200))
+    settings: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
     created_at: Mapped[datetime]
 
 
@@ -125,7 +129,11 @@ class VersionState(StrEnum):
 
 
 class DocumentVersion(Base):
-    """The accepted bytes, committed before the upload is answered."""
+    """The accepted bytes, committed before the upload is answered.
+
+    ``attributes`` is the owner's metadata, which filters look at. ``parsed`` is the first stage's outcome (JSON,
+    compressed), kept while a worker needs it.
+    """
 
     __tablename__ = "document_versions"
     __table_args__ = (
@@ -142,6 +150,8 @@ class DocumentVersion(Base):
     content_hash: Mapped[str] = mapped_column(String(64))
     content: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
+    attributes: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict, server_default=text("'{}'"))
+    parsed: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     chunk_count: Mapped[int] = mapped_column(default=0)
     error_code: Mapped[str | None] = mapped_column(String(50))
     error_detail: Mapped[str | None] = mapped_column(Text)
@@ -150,10 +160,17 @@ class DocumentVersion(Base):
 
 
 class Chunk(Base):
-    """A passage of one version. Its id follows from version and position, so indexing twice is once."""
+    """A passage of one version. Its id follows from version and position, so indexing twice is once.
+
+    ``embedding`` holds float32, little endian, of the text whose hash (with the model's identity) is
+    ``embedding_hash``: the same text is embedded once, and the index can be rebuilt from here.
+    """
 
     __tablename__ = "chunks"
-    __table_args__ = (UniqueConstraint("version_id", "position"),)
+    __table_args__ = (
+        UniqueConstraint("version_id", "position"),
+        Index("ix_chunks_embedding_hash", "tenant_id", "embedding_hash"),
+    )
     id: Mapped[UUID] = mapped_column(primary_key=True)
     tenant_id: Mapped[UUID] = mapped_column(ForeignKey("tenants.id"))
     document_id: Mapped[UUID] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), index=True)
@@ -163,15 +180,18 @@ class Chunk(Base):
     heading_path: Mapped[list[str]]
     page: Mapped[int | None]
     token_count: Mapped[int]
+    embedding_hash: Mapped[str | None] = mapped_column(String(64))
+    embedding: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
 
 
 class JobState(StrEnum):
-    """``queued`` → ``running`` → ``succeeded`` or ``failed``; a lost worker's job is taken over."""
+    """``queued`` → ``running`` → ``succeeded``, ``failed`` or ``cancelled``; a lost worker's job is taken over."""
 
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 class JobKind(StrEnum):
@@ -184,7 +204,8 @@ class JobKind(StrEnum):
 class Job(Base):
     """Work that survives its worker. ``lease_token`` fences: only its holder may write progress.
 
-    No foreign key on the document: a removal outlives the rows that it cleans up after.
+    No foreign key on the document: a removal outlives the rows that it cleans up after. ``progress`` holds, by
+    stage, how many of how many parts are done.
     """
 
     __tablename__ = "jobs"
@@ -200,6 +221,8 @@ class Job(Base):
     run_at: Mapped[datetime]
     lease_token: Mapped[UUID | None]
     lease_until: Mapped[datetime | None]
+    cancel_requested: Mapped[bool] = mapped_column(default=False, server_default=false())
+    progress: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
     error_code: Mapped[str | None] = mapped_column(String(50))
     error_detail: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
@@ -214,9 +237,60 @@ class QueryLogEntry(Base):
     request_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     tenant_id: Mapped[UUID] = mapped_column(ForeignKey("tenants.id"))
     collection_id: Mapped[UUID]
+    session_id: Mapped[UUID | None]
     query: Mapped[str] = mapped_column(Text)
+    answer: Mapped[str] = mapped_column(Text, default="", server_default=text("''"))
+    chunk_ids: Mapped[list[str]] = mapped_column(default=list, server_default=text("'[]'"))
     grounded: Mapped[bool]
     provider: Mapped[str] = mapped_column(String(50))
+    model: Mapped[str] = mapped_column(String(200), default="", server_default=text("''"))
+    prompt_tokens: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    completion_tokens: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    cost_usd: Mapped[float] = mapped_column(Double, default=0.0, server_default=text("0"))
     cache_status: Mapped[str] = mapped_column(String(20))
     timings_ms: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class Session(Base):
+    """A conversation. It ends when nothing was asked in it for ``SESSION_TIMEOUT_HOURS``."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (Index("ix_sessions_listing", "tenant_id", "created_at", "id"),)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[UUID] = mapped_column(ForeignKey("tenants.id"))
+    collection_id: Mapped[UUID] = mapped_column(ForeignKey("collections.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class Turn(Base):
+    """One question of a conversation and its answer; ``standalone`` is the question as it was looked up."""
+
+    __tablename__ = "turns"
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    request_id: Mapped[str] = mapped_column(String(64))
+    question: Mapped[str] = mapped_column(Text)
+    standalone: Mapped[str] = mapped_column(Text)
+    answer: Mapped[str] = mapped_column(Text)
+    grounded: Mapped[bool]
+    citations: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    created_at: Mapped[datetime]
+
+
+class Feedback(Base):
+    """What a reader thought of an answer; said again, it replaces. ``rating`` is 1 or -1."""
+
+    __tablename__ = "feedback"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "request_id"),
+        Index("ix_feedback_listing", "tenant_id", "created_at", "id"),
+    )
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[UUID] = mapped_column(ForeignKey("tenants.id"))
+    request_id: Mapped[str] = mapped_column(String(64))
+    rating: Mapped[int]
+    reason: Mapped[str | None] = mapped_column(Text)
+    corrected_answer: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
