@@ -100,6 +100,7 @@ class Collection(Base):
     name: Mapped[str] = mapped_column(String(100))
     epoch: Mapped[int] = mapped_column(BigInteger, default=0)
     embedding: Mapped[str] = mapped_column(String(200))
+    # See CollectionSettings.
     settings: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
     created_at: Mapped[datetime]
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from uuid import UUID, uuid5
 
+from app.db.collection_settings import CHUNK_OVERLAP_TOKENS, CHUNK_TOKENS
 from app.ingest.parse import Block
 
 TokenOffsets = Callable[[str], list[tuple[int, int]]]
 
-MAX_TOKENS = 190
-OVERLAP_TOKENS = 24
 # About 15 ms of tokenising.
 PIECE_CHARS = 20_000
 # Room, within what the model reads, for the title and headings that are embedded with each chunk.
@@ -37,12 +36,20 @@ def chunk_id(version_id: UUID, position: int) -> UUID:
     return uuid5(version_id, str(position))
 
 
-def chunk(blocks: Sequence[Block], token_offsets: TokenOffsets, max_tokens: int = MAX_TOKENS) -> list[ChunkText]:
-    """Cut each section (blocks under the same headings, on the same page) into chunks of at most ``max_tokens``."""
+def chunk(
+    blocks: Sequence[Block],
+    token_offsets: TokenOffsets,
+    max_tokens: int = CHUNK_TOKENS,
+    overlap_tokens: int = CHUNK_OVERLAP_TOKENS,
+) -> list[ChunkText]:
+    """Cut each section (blocks under the same headings, on the same page) into chunks of at most ``max_tokens``.
+
+    Within a section, a chunk begins with up to ``overlap_tokens`` of the one before it.
+    """
     chunks: list[ChunkText] = []
     for (path, page), members in groupby(blocks, key=lambda block: (block.heading_path, block.page)):
         section = "\n\n".join(member.text for member in members)
-        for text, tokens in _cut(section, _offsets(section, token_offsets), max_tokens):
+        for text, tokens in _cut(section, _offsets(section, token_offsets), max_tokens, overlap_tokens):
             chunks.append(ChunkText(len(chunks), text, path, page, tokens))
     return chunks
 
@@ -71,7 +78,9 @@ def _offsets(section: str, token_offsets: TokenOffsets) -> list[tuple[int, int]]
     return offsets
 
 
-def _cut(section: str, offsets: Sequence[tuple[int, int]], max_tokens: int) -> Iterator[tuple[str, int]]:
+def _cut(
+    section: str, offsets: Sequence[tuple[int, int]], max_tokens: int, overlap_tokens: int
+) -> Iterator[tuple[str, int]]:
     start = 0
     while start < len(offsets):
         if len(offsets) - start <= max_tokens:
@@ -79,7 +88,7 @@ def _cut(section: str, offsets: Sequence[tuple[int, int]], max_tokens: int) -> I
             return
         end = _best_end(section, offsets, start, start + max_tokens)
         yield section[offsets[start][0] : offsets[end - 1][1]].strip(), end - start
-        start = _overlap_start(section, offsets, start, end)
+        start = _overlap_start(section, offsets, max(start + 1, end - overlap_tokens), end)
 
 
 def _best_end(section: str, offsets: Sequence[tuple[int, int]], start: int, limit: int) -> int:
@@ -95,9 +104,8 @@ def _best_end(section: str, offsets: Sequence[tuple[int, int]], start: int, limi
     return limit
 
 
-def _overlap_start(section: str, offsets: Sequence[tuple[int, int]], start: int, end: int) -> int:
+def _overlap_start(section: str, offsets: Sequence[tuple[int, int]], earliest: int, end: int) -> int:
     """Begin the next chunk at a sentence within the last tokens of this one, so that none is read without its lead."""
-    earliest = max(start + 1, end - OVERLAP_TOKENS)
     for index in range(earliest, end):
         if re.search(r"[.!?\n]\s*$", section[offsets[index - 1][0] : offsets[index][0]]):
             return index

@@ -106,6 +106,7 @@ class Indexer:
                         version.id,
                         vector,
                         self._sparse.document(text),
+                        version.attributes,
                     )
                     for item, text, vector in zip(batch, texts, vectors, strict=True)
                 ]

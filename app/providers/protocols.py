@@ -85,6 +85,23 @@ class AnswerDelta:
     usage: Usage | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """Something else than an answer that a model shall write, such as a follow-up question made standalone."""
+
+    system: str
+    user: str
+    max_tokens: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What it wrote, whole."""
+
+    text: str
+    usage: Usage
+
+
 class Answerer(Protocol):
     """Writes an answer from passages. Raises ``ProviderError`` when its server fails."""
 

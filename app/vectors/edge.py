@@ -22,6 +22,7 @@ FLUSH_SECONDS = 5.0
 # Building a graph would hold the interpreter for its whole time; an exact scan takes some ms at this size.
 NEVER_INDEX_KB = 10**9
 TENANT, COLLECTION, DOCUMENT, VERSION = "tenant_id", "collection_id", "document_id", "version_id"
+ATTRIBUTES = "metadata"
 
 
 class EdgeIndex:
@@ -103,6 +104,7 @@ class EdgeIndex:
                     COLLECTION: str(point.collection_id),
                     DOCUMENT: str(point.document_id),
                     VERSION: str(point.version_id),
+                    ATTRIBUTES: dict(point.attributes),
                 },
             )
             for point in points

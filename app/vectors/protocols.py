@@ -6,9 +6,9 @@ the database. One physical index holds all tenants; every search is filtered by 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 from uuid import UUID
 
 import numpy as np
@@ -27,7 +27,10 @@ class SparseVector:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One chunk as the index sees it. ``dense`` has shape (dimension,) and unit length."""
+    """One chunk as the index sees it. ``dense`` has shape (dimension,) and unit length.
+
+    ``attributes`` is the metadata of the document's version, which filters look at.
+    """
 
     chunk_id: UUID
     tenant_id: UUID
@@ -36,6 +39,7 @@ class Point:
     version_id: UUID
     dense: Vector
     sparse: SparseVector
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from app.providers.protocols import EmbeddingIdentity
 from app.vectors.protocols import Hit, Point, Scope, SparseVector, Vector
 
 TENANT, COLLECTION, DOCUMENT, VERSION = "tenant_id", "collection_id", "document_id", "version_id"
+ATTRIBUTES = "metadata"
 
 
 class QdrantIndex:
@@ -88,6 +89,7 @@ class QdrantIndex:
                     COLLECTION: str(point.collection_id),
                     DOCUMENT: str(point.document_id),
                     VERSION: str(point.version_id),
+                    ATTRIBUTES: dict(point.attributes),
                 },
             )
             for point in points

@@ -9,7 +9,8 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.ingest.chunk import MAX_TOKENS, chunk, chunk_id, embedding_text
+from app.db.collection_settings import CHUNK_TOKENS
+from app.ingest.chunk import chunk, chunk_id, embedding_text
 from app.ingest.parse import Block
 from app.providers.embedding import BundledEmbedder
 
@@ -57,7 +58,7 @@ def test_nothing_is_lost_and_nothing_is_too_long(blocks: list[Block]) -> None:
     assert chunks == chunk(blocks, offsets)
     assert [item.position for item in chunks] == list(range(len(chunks)))
     for made in chunks:
-        assert 0 < made.token_count <= MAX_TOKENS
+        assert 0 < made.token_count <= CHUNK_TOKENS
         assert len(offsets(embedding_text("A title " * 40, made, offsets))) <= model().max_tokens
     # Every chunk is a verbatim part of its section, in order; what lies between two holds no token.
     remaining = iter(chunks)

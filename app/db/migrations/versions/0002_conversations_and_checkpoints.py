@@ -8,6 +8,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+
 def new_columns() -> dict[str, list[sa.Column[object]]]:
     """By table; with defaults of the database: during a deploy the release before this one goes on writing rows."""
     return {
