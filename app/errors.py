@@ -23,6 +23,7 @@ class ErrorCode(StrEnum):
     DOCUMENT_EMPTY = "document_empty"
     DOCUMENT_UNREADABLE = "document_unreadable"
     DOCUMENT_NOT_UTF8 = "document_not_utf8"
+    CANCELLED = "cancelled"
     RATE_LIMITED = "rate_limited"
     DEPENDENCY_UNAVAILABLE = "dependency_unavailable"
     PROVIDER_FAILED = "provider_failed"

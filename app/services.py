@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
 
@@ -24,7 +25,10 @@ from app.db.session import Database
 from app.errors import ConfigurationError, DependencyUnavailableError
 from app.ingest.accept import Acceptance
 from app.ingest.index import Indexer
-from app.ingest.jobs import Queue, Worker
+from app.ingest.jobs import Queue
+from app.ingest.reindex import Reindexer
+from app.ingest.stages import Stages
+from app.ingest.worker import Chore, Worker
 from app.providers.embedding import BundledEmbedder
 from app.providers.protocols import Embedder, EmbeddingIdentity
 from app.providers.registry import Answerers
@@ -53,6 +57,7 @@ class Services:
     retriever: Retriever
     answerers: Answerers
     pipeline: Pipeline
+    queue: Queue
     worker: Worker
     metrics: Metrics
     resources: AsyncExitStack
@@ -111,7 +116,10 @@ async def _open(settings: Settings, metrics: Metrics, embedder: BundledEmbedder,
     if query_log is not None:
         stack.push_async_callback(query_log.close)
     queue = Queue(database, settings.job_lease_seconds, settings.job_max_attempts)
-    indexer = Indexer(database, index, embedder, sparse, queue)
+    indexer = Indexer(database, index, Stages(database, index, embedder, sparse))
+    handlers = {JobKind.INDEX: indexer.index, JobKind.REMOVE: indexer.remove}
+    reindexer = Reindexer(database, index, embedder, sparse)
+    chores = [Chore("index.repair", reindexer.repair, settings.index_check_hours * 3600)]
     return Services(
         settings=settings,
         database=database,
@@ -131,10 +139,32 @@ async def _open(settings: Settings, metrics: Metrics, embedder: BundledEmbedder,
             query_log=query_log,
             metrics=metrics,
         ),
-        worker=Worker(queue, {JobKind.INDEX: indexer.index, JobKind.REMOVE: indexer.remove}, settings.job_poll_seconds),
+        queue=queue,
+        worker=Worker(queue, handlers, settings.job_poll_seconds, settings.worker_concurrency, chores),
         metrics=metrics,
         resources=stack.pop_all(),
     )
+
+
+@asynccontextmanager
+async def open_reindexer(settings: Settings) -> AsyncIterator[Reindexer]:
+    """What `anchorage reindex` needs; unlike the service, it also takes documents of another embedding model.
+
+    Raises:
+        ConfigurationError, DependencyUnavailableError: as ``open_services``.
+    """
+    embedder = BundledEmbedder(settings.embedding_threads)
+    async with AsyncExitStack() as stack:
+        database = Database(settings.sqlalchemy_url, settings.database_pool_size)
+        stack.push_async_callback(database.close)
+        if missing := await pending(database):
+            raise ConfigurationError(
+                f"The database lacks the migrations {', '.join(missing)}. Run `anchorage migrate`."
+            )
+        index = open_index(settings, embedder.identity)
+        stack.push_async_callback(index.close)
+        await index.prepare()
+        yield Reindexer(database, index, embedder, Bm25Encoder())
 
 
 def secret_key(settings: Settings) -> str:
@@ -159,7 +189,7 @@ def open_index(settings: Settings, identity: EmbeddingIdentity) -> VectorIndex:
     if address is None:
         if not settings.embedded:
             raise ConfigurationError("QDRANT_URL or QDRANT_HOST is not set; server mode needs a Qdrant server.")
-        return EdgeIndex(settings.data_dir / "index", identity.dimension)
+        return EdgeIndex(settings.data_dir / "index" / identity.fingerprint, identity.dimension)
     # Its client takes most of a second to load, which embedded mode need not wait for; so does Redis's below.
     from app.vectors.qdrant import QdrantIndex
 

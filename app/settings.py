@@ -116,7 +116,11 @@ class Settings(BaseSettings):
 
     job_lease_seconds: float = Field(60.0, gt=0, description="A job whose worker is silent this long is taken over.")
     job_poll_seconds: float = Field(1.0, gt=0)
-    job_max_attempts: int = Field(5, ge=1)
+    job_max_attempts: int = Field(5, ge=1, description="Waiting for a dependency that is away counts as none.")
+    index_check_hours: float = Field(
+        24.0, gt=0, description="How often a worker compares the vector index with the database; also when it starts."
+    )
+    worker_concurrency: int = Field(2, ge=1, le=32, description="Documents that a worker makes answerable at a time.")
 
     @classmethod
     def settings_customise_sources(

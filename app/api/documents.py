@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -16,11 +14,12 @@ from sqlalchemy import select, tuple_
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 
+from app.api.cursors import read_cursor, write_cursor
 from app.api.deps import IngestPrincipal, QueryPrincipal, ServicesDep
 from app.api.errors import PROBLEM_RESPONSES
 from app.db.bootstrap import find_collection
 from app.db.models import Document, DocumentVersion
-from app.errors import AnchorageError, NotFoundError, UnsupportedMediaTypeError
+from app.errors import AnchorageError, UnsupportedMediaTypeError
 from app.ingest.accept import Accepted, Upload, delete_document, find_document
 
 router = APIRouter(prefix="/documents", tags=["documents"], responses=PROBLEM_RESPONSES)
@@ -195,7 +194,7 @@ async def listing(
             .limit(limit + 1)
         )
         if cursor is not None:
-            query = query.where(tuple_(Document.created_at, Document.id) < tuple_(*_read_cursor(cursor)))
+            query = query.where(tuple_(Document.created_at, Document.id) < tuple_(*read_cursor(cursor)))
         found = list(await session.scalars(query))
         newest = {
             version.document_id: version
@@ -206,7 +205,7 @@ async def listing(
             )
         }
     page = found[:limit]
-    following = _write_cursor(page[-1]) if len(found) > limit else None
+    following = write_cursor(page[-1].created_at, page[-1].id) if len(found) > limit else None
     return DocumentPage(documents=[_info(item, newest.get(item.id)) for item in page], next_cursor=following)
 
 
@@ -291,17 +290,3 @@ def _info(document: Document, newest: DocumentVersion | None) -> DocumentInfo:
         created_at=document.created_at,
         updated_at=document.updated_at,
     )
-
-
-def _write_cursor(document: Document) -> str:
-    text = json.dumps([document.created_at.isoformat(), str(document.id)])
-    return base64.urlsafe_b64encode(text.encode()).decode()
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        moment, identifier = json.loads(base64.urlsafe_b64decode(cursor))
-        # Without a zone this is taken as local time: some page, but an answer.
-        return datetime.fromisoformat(moment).astimezone(UTC), UUID(identifier)
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-        raise NotFoundError("This cursor is none of ours: take next_cursor from the page before.") from None

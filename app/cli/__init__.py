@@ -12,7 +12,10 @@ from app.errors import AnchorageError
 application = typer.Typer(
     help="Answers with citations from your own documents.", no_args_is_help=True, pretty_exceptions_enable=False
 )
-for _verb in (operate.serve, operate.worker, operate.migrate, operate.doctor, client.ingest, client.ask):
+for _verb in (
+    *(operate.serve, operate.worker, operate.migrate, operate.doctor, operate.reindex),
+    *(client.ingest, client.ask),
+):
     application.command()(_verb)
 application.add_typer(operate.keys, name="keys")
 

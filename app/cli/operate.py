@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -139,6 +140,43 @@ def migrate(
     print(f"Applied: {', '.join(done['applied']) or 'nothing was missing'}")  # noqa: T201
     if admin_key_file is not None:
         print("The admin's key is " + ("registered." if done["key_registered"] else "there already."))  # noqa: T201
+
+
+def reindex(
+    check: Annotated[bool, typer.Option(help="Only compare with the database, and mend what differs.")] = False,
+    rechunk: Annotated[
+        bool, typer.Option(help="Have the workers cut and embed every document anew, as after a change of chunk sizes.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build the vector index anew from the database, beside the one that serves, and put it into its place.
+
+    Also for another embedding model: run it with the new settings before the service starts with them.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from app.services import open_reindexer
+
+    if check and rechunk:
+        raise ConfigurationError("--check mends the index as it is, --rechunk makes its documents anew: choose one.")
+    settings = load_settings()
+
+    async def run() -> dict[str, int]:
+        async with open_reindexer(settings) as reindexer:
+            if check:
+                return asdict(await reindexer.repair())
+            if rechunk:
+                return {"documents": await reindexer.rechunk()}
+            with Progress(console=Console(stderr=True), transient=True) as bar:
+                task = bar.add_task("chunks", total=None)
+                return {"chunks": await reindexer.rebuild(lambda done, of: bar.update(task, completed=done, total=of))}
+
+    done = asyncio.run(run())
+    if as_json:
+        print(json.dumps(done))  # noqa: T201
+    else:
+        print(", ".join(f"{count} {what}" for what, count in done.items()))  # noqa: T201
 
 
 @keys.command("create")

@@ -133,7 +133,7 @@ class DocumentVersion(Base):
     """The accepted bytes, committed before the upload is answered.
 
     ``attributes`` is the owner's metadata, which filters look at. ``parsed`` is the first stage's outcome (JSON,
-    compressed), kept while a worker needs it.
+    compressed), kept until the second stage is done. ``title`` is what its chunks are embedded with.
     """
 
     __tablename__ = "document_versions"
@@ -153,6 +153,7 @@ class DocumentVersion(Base):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     attributes: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict, server_default=text("'{}'"))
     parsed: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    title: Mapped[str | None] = mapped_column(String(500))
     chunk_count: Mapped[int] = mapped_column(default=0)
     error_code: Mapped[str | None] = mapped_column(String(50))
     error_detail: Mapped[str | None] = mapped_column(Text)

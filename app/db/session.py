@@ -15,6 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 
 from app.errors import DependencyUnavailableError
 
+# Any number that nothing else on this database uses: it spells "indx".
+INDEX_LOCK = 0x696E6478
+
 
 class Database:
     """A pool of connections. ``session()`` is one transaction: it commits, or nothing happened."""
@@ -52,6 +55,19 @@ class Database:
             if error.connection_invalidated:
                 raise _unavailable() from error
             raise
+
+    async def share_index(self, session: AsyncSession) -> None:
+        """Until this transaction ends, no other index takes the place of the one that is searched."""
+        await self._lock_index(session, "pg_advisory_xact_lock_shared")
+
+    async def own_index(self, session: AsyncSession) -> None:
+        """Wait for all who share the index, and hold it alone until this transaction ends."""
+        await self._lock_index(session, "pg_advisory_xact_lock")
+
+    async def _lock_index(self, session: AsyncSession, function: str) -> None:
+        # SQLite has one writer at a time, and embedded mode one process.
+        if not self.is_sqlite:
+            await session.execute(text(f"SELECT {function}(:key)"), {"key": INDEX_LOCK})
 
     async def check(self) -> None:
         """Return when the database answers and its schema is there."""

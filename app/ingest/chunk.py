@@ -54,13 +54,13 @@ def chunk(
     return chunks
 
 
-def embedding_text(title: str, item: ChunkText, token_offsets: TokenOffsets) -> str:
+def embedding_text(title: str, heading_path: Sequence[str], text: str, token_offsets: TokenOffsets) -> str:
     """What is embedded and indexed for a chunk: where it stands, then what it says."""
-    context = " > ".join(dict.fromkeys([title, *item.heading_path]))
+    context = " > ".join(dict.fromkeys([title, *heading_path]))
     offsets = token_offsets(context)
     if len(offsets) > CONTEXT_TOKENS:
         context = context[: offsets[CONTEXT_TOKENS - 1][1]]
-    return f"{context}\n{item.text}" if context else item.text
+    return f"{context}\n{text}" if context else text
 
 
 def _offsets(section: str, token_offsets: TokenOffsets) -> list[tuple[int, int]]:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
-import structlog
 from sqlalchemy import and_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db.models import DocumentVersion, Job, JobKind, JobState, VersionState
+from app.db.models import Document, DocumentVersion, Job, JobKind, JobState, VersionState
 from app.db.session import Database
-from app.errors import AnchorageError, DependencyUnavailableError, DocumentError, ErrorCode
+from app.errors import (
+    AnchorageError,
+    ConflictError,
+    DependencyUnavailableError,
+    DocumentError,
+    ErrorCode,
+    NotFoundError,
+)
 
-log = structlog.get_logger()
 Clock = Callable[[], datetime]
 FIRST_RETRY_SECONDS = 2.0
 LAST_RETRY_SECONDS = 120.0
+# A key of Job.progress: how often the job had to wait for a dependency. Such attempts don't count: an outage of any
+# length must lose no document.
+WAITS = "waits"
 
 
 def utc_now() -> datetime:
@@ -29,6 +36,10 @@ def utc_now() -> datetime:
 
 class LeaseLostError(Exception):
     """Another worker took the job over; what this one did must leave no trace."""
+
+
+class JobCancelledError(Exception):
+    """Somebody asked for this job to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,29 +69,41 @@ def enqueue(
         stage="accepted",
         attempts=0,
         run_at=now,
+        cancel_requested=False,
+        progress={},
         created_at=now,
     )
     session.add(job)
     return job
 
 
-async def hold(session: AsyncSession, claim: Claim) -> Job:
+async def hold(session: AsyncSession, claim: Claim, *, even_if_cancelled: bool = False) -> Job:
     """Lock the claimed job in this transaction.
 
     Raises:
         LeaseLostError: it is no longer this worker's.
+        JobCancelledError: it shall end.
     """
     job = await session.scalar(
         select(Job).where(Job.id == claim.job_id, Job.lease_token == claim.token).with_for_update()
     )
     if job is None:
         raise LeaseLostError
+    if job.cancel_requested and not even_if_cancelled:
+        raise JobCancelledError
     return job
+
+
+def advance(job: Job, stage: str, done: int, total: int) -> None:
+    """Record in a held job how many of how many parts of a stage are done."""
+    job.stage = stage
+    job.progress = {**job.progress, stage: {"done": done, "total": total}}
 
 
 def finish(job: Job, now: datetime) -> None:
     """Mark a held job as done."""
     job.state, job.stage, job.finished_at = JobState.SUCCEEDED, "done", now
+    job.error_code = job.error_detail = None
     job.lease_token = job.lease_until = None
 
 
@@ -105,7 +128,8 @@ class Queue:
             job = await session.scalar(next_due)
             while job is not None and job.attempts >= self._max_attempts:
                 # Each of its workers died over it; one more would too.
-                await _give_up(session, job, ErrorCode.INTERNAL_ERROR, "The worker ended while doing this job.", now)
+                detail = f"{job.attempts} workers ended while doing this job, in stage {job.stage!r}."
+                await _set_aside(session, job, JobState.FAILED, ErrorCode.INTERNAL_ERROR, detail, now)
                 await session.flush()
                 job = await session.scalar(next_due)
             if job is None:
@@ -117,42 +141,113 @@ class Queue:
             )
 
     async def renew(self, claim: Claim) -> None:
-        """Say that the worker lives. Raises LeaseLostError."""
+        """Say that the worker lives. Raises LeaseLostError, JobCancelledError."""
         async with self._database.session() as session:
             (await hold(session, claim)).lease_until = self._clock() + self.lease
-
-    async def stage(self, claim: Claim, stage: str) -> None:
-        """Record how far the job is. Raises LeaseLostError."""
-        async with self._database.session() as session:
-            (await hold(session, claim)).stage = stage
 
     async def hand_back(self, claim: Claim) -> None:
         """Release a job unfinished, at once and without counting the attempt."""
         async with self._database.session() as session:
-            job = await hold(session, claim)
-            job.state, job.run_at = JobState.QUEUED, self._clock()
+            job = await hold(session, claim, even_if_cancelled=True)
             job.attempts -= 1
-            job.lease_token = job.lease_until = None
+            _queue_again(job, self._clock())
 
     async def failed(self, claim: Claim, error: Exception) -> None:
         """Retry later what may pass; give up on what won't, with the reason."""
         code, detail = _reason(error)
-        permanent = isinstance(error, DocumentError) or claim.attempts >= self._max_attempts
         now = self._clock()
         async with self._database.session() as session:
-            job = await hold(session, claim)
-            if permanent:
-                await _give_up(session, job, code, detail, now)
+            job = await hold(session, claim, even_if_cancelled=True)
+            if job.cancel_requested:
+                await _cancel(session, job, now)
                 return
+            waiting = isinstance(error, DependencyUnavailableError)
+            hopeless = isinstance(error, DocumentError) or job.attempts >= self._max_attempts
+            if hopeless and not waiting:
+                await _set_aside(session, job, JobState.FAILED, code, detail, now)
+                return
+            if waiting:
+                job.attempts -= 1
+                job.progress = {**job.progress, WAITS: job.progress.get(WAITS, 0) + 1}
+            tries = job.progress.get(WAITS, 0) + job.attempts
+            delay = min(FIRST_RETRY_SECONDS * 2 ** min(tries - 1, 10), LAST_RETRY_SECONDS)
             job.error_code, job.error_detail = code, detail
-            job.lease_token = job.lease_until = None
-            delay = min(FIRST_RETRY_SECONDS * 2 ** (claim.attempts - 1), LAST_RETRY_SECONDS)
-            job.state, job.run_at = JobState.QUEUED, now + timedelta(seconds=delay)
+            _queue_again(job, now + timedelta(seconds=delay))
+
+    async def cancelled(self, claim: Claim) -> None:
+        """End a job as was asked for."""
+        async with self._database.session() as session:
+            await _cancel(session, await hold(session, claim, even_if_cancelled=True), self._clock())
+
+    async def cancel(self, tenant_id: UUID, job_id: UUID) -> Job:
+        """Ask for a job's end: at once where none works on it, else within a heartbeat.
+
+        Raises:
+            NotFoundError: the tenant has no such job. ConflictError: it has ended, or must not be left half-done.
+        """
+        async with self._database.session() as session:
+            job = await find_job(session, tenant_id, job_id, lock=True)
+            if job.kind != JobKind.INDEX:
+                raise ConflictError("A removal can't be cancelled: what it takes out is no longer part of any answer.")
+            if job.state == JobState.QUEUED:
+                await _cancel(session, job, self._clock())
+            elif job.state == JobState.RUNNING:
+                job.cancel_requested = True
+            else:
+                raise ConflictError(f"The job has ended: it is {job.state}.")
+            return job
+
+    async def retry(self, tenant_id: UUID, job_id: UUID) -> Job:
+        """Do a failed or cancelled job again; what its stages have left is used.
+
+        Raises:
+            NotFoundError: the tenant has no such job. ConflictError: it can't be done again, or not yet.
+        """
+        async with self._database.session() as session:
+            job = await find_job(session, tenant_id, job_id, lock=True)
+            if job.kind != JobKind.INDEX or job.state not in (JobState.FAILED, JobState.CANCELLED):
+                raise ConflictError(f"Only a failed or cancelled job can be tried again; this one is {job.state}.")
+            version = await session.get(DocumentVersion, job.version_id, with_for_update=True)
+            document = await session.get(Document, job.document_id)
+            if version is None or document is None:
+                raise ConflictError("The document was deleted. Upload it again.")
+            removing = select(Job.id).where(
+                Job.version_id == version.id,
+                Job.kind == JobKind.REMOVE,
+                Job.state.in_((JobState.QUEUED, JobState.RUNNING)),
+            )
+            if await session.scalar(removing.limit(1)) is not None:
+                raise ConflictError("What the failed attempt has written is still being removed. Try again shortly.")
+            version.state, version.error_code, version.error_detail = VersionState.ACCEPTED, None, None
+            job.error_code = job.error_detail = job.finished_at = None
+            job.attempts, job.cancel_requested, job.stage, job.progress = 0, False, "accepted", {}
+            _queue_again(job, self._clock())
+            return job
 
 
-async def _give_up(session: AsyncSession, job: Job, code: ErrorCode, detail: str, now: datetime) -> None:
-    """The job has failed for good; points that it may have written are taken out by another."""
-    job.state, job.finished_at = JobState.FAILED, now
+async def find_job(session: AsyncSession, tenant_id: UUID, job_id: UUID, *, lock: bool = False) -> Job:
+    """A tenant's job. Raises NotFoundError."""
+    query = select(Job).where(Job.id == job_id, Job.tenant_id == tenant_id)
+    found = await session.scalar(query.with_for_update() if lock else query)
+    if found is None:
+        raise NotFoundError(f"There is no job {job_id}.")
+    return found
+
+
+def _queue_again(job: Job, run_at: datetime) -> None:
+    job.state, job.run_at = JobState.QUEUED, run_at
+    job.lease_token = job.lease_until = None
+
+
+async def _cancel(session: AsyncSession, job: Job, now: datetime) -> None:
+    await _set_aside(session, job, JobState.CANCELLED, ErrorCode.CANCELLED, "The job was cancelled on request.", now)
+
+
+async def _set_aside(
+    session: AsyncSession, job: Job, state: JobState, code: ErrorCode, detail: str, now: datetime
+) -> None:
+    """The job has ended without success; points that it may have written are taken out by another."""
+    job.state, job.finished_at = state, now
     job.error_code, job.error_detail = code, detail
     job.lease_token = job.lease_until = None
     if job.kind == JobKind.INDEX and job.version_id is not None:
@@ -168,88 +263,3 @@ def _reason(error: Exception) -> tuple[ErrorCode, str]:
     if isinstance(error, AnchorageError):
         return error.code, error.detail
     return ErrorCode.INTERNAL_ERROR, f"Unexpected {type(error).__name__}; the worker's log has the details."
-
-
-class Worker:
-    """Takes one job after another until it is told to stop; then it hands back the one in hand."""
-
-    def __init__(
-        self, queue: Queue, handlers: dict[JobKind, Callable[[Claim], Awaitable[None]]], poll_s: float = 0.5
-    ) -> None:
-        self._queue = queue
-        self._handlers = handlers
-        self._poll_s = poll_s
-        self._stopping = asyncio.Event()
-
-    def stop(self) -> None:
-        """Ask the worker to end."""
-        self._stopping.set()
-
-    async def run(self) -> None:
-        """Work until ``stop``."""
-        while not self._stopping.is_set():
-            try:
-                claim = await self._queue.claim()
-            except DependencyUnavailableError as error:
-                log.warning("worker.waiting", dependency=error.dependency)
-                claim = None
-            if claim is None:
-                await self._pause()
-            else:
-                await self._work(claim)
-
-    async def run_until_idle(self) -> None:
-        """Work off what is due now, then return."""
-        while (claim := await self._queue.claim()) is not None:
-            await self._work(claim)
-
-    async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(self._poll_s):
-                await self._stopping.wait()
-        except TimeoutError:
-            pass
-
-    async def _work(self, claim: Claim) -> None:
-        job = asyncio.ensure_future(self._handlers[claim.kind](claim))
-        heartbeat = asyncio.create_task(self._keep(claim))
-        stopping = asyncio.create_task(self._stopping.wait())
-        try:
-            await asyncio.wait({job, heartbeat, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if job.done():
-                await self._settle(claim, job.exception())
-            else:
-                job.cancel()
-                await asyncio.wait({job})
-                if not heartbeat.done():
-                    await self._queue.hand_back(claim)
-        except (LeaseLostError, DependencyUnavailableError) as error:
-            # The lease runs out by itself and the job is taken over, here or elsewhere.
-            log.warning("job.let_go", job_id=str(claim.job_id), reason=type(error).__name__)
-        finally:
-            for task in (job, heartbeat, stopping):
-                task.cancel()
-            await asyncio.gather(job, heartbeat, stopping, return_exceptions=True)
-
-    async def _settle(self, claim: Claim, error: BaseException | None) -> None:
-        context = {"job_id": str(claim.job_id), "document_id": str(claim.document_id), "kind": claim.kind.value}
-        if error is None:
-            log.info("job.done", attempts=claim.attempts, **context)
-        elif isinstance(error, LeaseLostError):
-            raise error
-        elif isinstance(error, Exception):
-            log.warning("job.failed", attempts=claim.attempts, error=str(error), exc_info=error, **context)
-            await self._queue.failed(claim, error)
-        else:
-            raise error
-
-    async def _keep(self, claim: Claim) -> None:
-        """Renew the lease well before it ends; return when it is lost."""
-        while True:
-            await asyncio.sleep(self._queue.lease.total_seconds() / 4)
-            try:
-                await self._queue.renew(claim)
-            except LeaseLostError:
-                return
-            except DependencyUnavailableError:
-                continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,6 +22,11 @@ class EmbeddingIdentity:
     revision: str
     dimension: int
     normalised: bool
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight hexadecimal digits, for names of indexes."""
+        return hashlib.sha256(str(self).encode()).hexdigest()[:8]
 
     def __str__(self) -> str:
         return f"{self.name}@{self.revision}/{self.dimension}{'/l2' if self.normalised else ''}"

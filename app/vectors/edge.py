@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import fcntl
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TextIO
 from uuid import UUID
@@ -15,10 +16,11 @@ import qdrant_edge as edge
 import structlog
 
 from app.errors import ConfigurationError
-from app.vectors.protocols import Hit, Point, Scope, SparseVector, Vector
+from app.vectors.protocols import Hit, Point, Scope, SparseVector, Vector, VectorIndex
 
 log = structlog.get_logger()
 FLUSH_SECONDS = 5.0
+SHARD = "shard"
 # Building a graph would hold the interpreter for its whole time; an exact scan takes some ms at this size.
 NEVER_INDEX_KB = 10**9
 TENANT, COLLECTION, DOCUMENT, VERSION = "tenant_id", "collection_id", "document_id", "version_id"
@@ -56,7 +58,7 @@ class EdgeIndex:
                 "`anchorage serve`, or set DATA_DIR to another folder."
             ) from None
         try:
-            self._shard = self._load_or_create(self._path / "shard")
+            self._shard = self._load_or_create(self._path / SHARD)
         except BaseException:
             lock.close()
             raise
@@ -64,6 +66,10 @@ class EdgeIndex:
         self._flusher = asyncio.create_task(self._flush_often())
 
     def _load_or_create(self, path: Path) -> edge.EdgeShard:
+        former = self._path / "former"
+        if former.exists() and not path.exists():
+            # A rebuilt index was about to take its place when the process was killed.
+            former.rename(path)
         if (path / "edge_config.json").exists():
             shard = edge.EdgeShard.load(str(path))
             found = json.loads((path / "edge_config.json").read_text())["vectors"]["dense"]["size"]
@@ -125,6 +131,48 @@ class EdgeIndex:
         conditions = {field: value for field, value in wanted.items() if value is not None}
         found: int = self._open().count(edge.CountRequest(True, _matching(conditions) if conditions else None))
         return found
+
+    async def delete_points(self, chunk_ids: Sequence[UUID]) -> None:
+        """Remove single points."""
+        self._update(edge.UpdateOperation.delete_points([str(chunk_id) for chunk_id in chunk_ids]))
+
+    async def present(self, chunk_ids: Collection[UUID]) -> set[UUID]:
+        """Which of them have a point."""
+        found = self._open().retrieve([str(chunk_id) for chunk_id in chunk_ids], False, False)
+        return {UUID(str(point.id)) for point in found}
+
+    async def page(self, after: UUID | None, limit: int) -> list[UUID]:
+        """Chunk ids in order."""
+        offset = None if after is None else str(after)
+        found, _ = self._open().scroll(
+            edge.ScrollRequest(offset=offset, limit=limit + 1, with_payload=False, with_vector=False)
+        )
+        # The engine's offset is the first one of the page.
+        return [chunk_id for chunk_id in (UUID(str(point.id)) for point in found) if chunk_id != after][:limit]
+
+    async def generation(self) -> EdgeIndex:
+        """A new index in a folder below this one's."""
+        path = self._path / "generation"
+        shutil.rmtree(path, ignore_errors=True)
+        made = EdgeIndex(path, self._dimension)
+        await made.prepare()
+        return made
+
+    async def serve(self, generation: VectorIndex) -> None:
+        """Put the generation's shard into the place of this one's."""
+        if not isinstance(generation, EdgeIndex):
+            raise TypeError("a generation of another engine")
+        await generation.close()
+        self._flush()
+        self._open().close()
+        self._shard = None
+        former = self._path / "former"
+        shutil.rmtree(former, ignore_errors=True)
+        (self._path / SHARD).rename(former)
+        (generation._path / SHARD).rename(self._path / SHARD)
+        self._shard = self._load_or_create(self._path / SHARD)
+        shutil.rmtree(former)
+        shutil.rmtree(generation._path)
 
     async def search(
         self, scope: Scope, dense: Vector | None, sparse: SparseVector | None, limit: int

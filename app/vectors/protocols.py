@@ -6,7 +6,7 @@ the database. One physical index holds all tenants; every search is filtered by 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
@@ -59,7 +59,9 @@ class Hit:
 
 
 class VectorIndex(Protocol):
-    """Raises ``DependencyUnavailableError`` (dependency ``qdrant``) when the engine does not answer."""
+    """Points of one embedding model: an index of another model's is another one, which it never touches.
+
+    Raises ``DependencyUnavailableError`` (dependency ``qdrant``) when the engine does not answer."""
 
     async def prepare(self) -> None:
         """Create what is missing (idempotent); refuse an index of another dimension."""
@@ -79,6 +81,26 @@ class VectorIndex(Protocol):
 
     async def count(self, *, document_id: UUID | None = None, version_id: UUID | None = None) -> int:
         """Exact number of points, of all or of one document or version."""
+        ...
+
+    async def delete_points(self, chunk_ids: Sequence[UUID]) -> None:
+        """Remove single points; those that are not there are no error."""
+        ...
+
+    async def present(self, chunk_ids: Collection[UUID]) -> set[UUID]:
+        """Which of them have a point."""
+        ...
+
+    async def page(self, after: UUID | None, limit: int) -> list[UUID]:
+        """Up to ``limit`` chunk ids in the engine's own order, behind ``after``; empty at the end."""
+        ...
+
+    async def generation(self) -> VectorIndex:
+        """A new, empty index beside this one, which nothing searches yet. One that was left half-built is cleared."""
+        ...
+
+    async def serve(self, generation: VectorIndex) -> None:
+        """In one step: from now on ``generation`` is what is written and searched; the former one is removed."""
         ...
 
     async def search(

@@ -2,67 +2,65 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from uuid import UUID
 
 import httpx
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
-from app.errors import ConfigurationError, DependencyUnavailableError
+from app.errors import DependencyUnavailableError
 from app.providers.protocols import EmbeddingIdentity
-from app.vectors.protocols import Hit, Point, Scope, SparseVector, Vector
+from app.vectors.protocols import Hit, Point, Scope, SparseVector, Vector, VectorIndex
 
 TENANT, COLLECTION, DOCUMENT, VERSION = "tenant_id", "collection_id", "document_id", "version_id"
 ATTRIBUTES = "metadata"
 
 
 class QdrantIndex:
-    """One collection for all tenants, behind an alias; its own name carries the embedding model."""
+    """One collection for all tenants, behind an alias; both names carry the embedding model.
+
+    ``anchorage-1a2b3c4d`` is the alias, ``anchorage-1a2b3c4d-a`` or ``-b`` the collection: a rebuilt index is the
+    other one of the two, until the alias is moved to it.
+    """
 
     def __init__(
-        self, url: str, alias: str, identity: EmbeddingIdentity, api_key: str | None = None, timeout_s: float = 10.0
+        self, url: str, name: str, identity: EmbeddingIdentity, api_key: str | None = None, timeout_s: float = 10.0
     ) -> None:
         self._client = AsyncQdrantClient(
             url=url, api_key=api_key, timeout=max(1, round(timeout_s)), prefer_grpc=False, check_compatibility=False
         )
-        self._alias = alias
         self._identity = identity
-        self._collection = f"{alias}-{hashlib.sha256(str(identity).encode()).hexdigest()[:8]}"
+        self.alias = f"{name}-{identity.fingerprint}"
+        # What is written to and read from: the alias, but for a generation its own collection.
+        self._target = self.alias
 
     async def prepare(self) -> None:
-        """Make the collection, its payload indexes and the alias when absent.
-
-        Raises:
-            ConfigurationError: the alias points to vectors of another model.
-        """
+        """Make the collection, its payload indexes and the alias when absent."""
         async with _translated():
-            aliases = {a.alias_name: a.collection_name for a in (await self._client.get_aliases()).aliases}
-            present = aliases.get(self._alias)
-            if present == self._collection:
-                return
-            if present is not None:
-                raise ConfigurationError(
-                    f"The alias {self._alias!r} of Qdrant points to {present!r}, made with another embedding model "
-                    f"than {self._identity}. Start with the former model, or name another QDRANT_COLLECTION_NAME."
-                )
-            # The alias comes last: without it, an earlier start may have been killed at any point before.
-            await self._create()
-            await self._client.update_collection_aliases(
-                [
-                    models.CreateAliasOperation(
-                        create_alias=models.CreateAlias(collection_name=self._collection, alias_name=self._alias)
-                    )
-                ]
-            )
+            if await self._serving() is None:
+                # The alias comes last: without it, an earlier start may have been killed at any point before.
+                collection = f"{self.alias}-a"
+                await self._create(collection)
+                await self._point_alias_to(collection)
 
-    async def _create(self) -> None:
+    async def _serving(self) -> str | None:
+        """The collection behind the alias."""
+        aliases = (await self._client.get_aliases()).aliases
+        return next((found.collection_name for found in aliases if found.alias_name == self.alias), None)
+
+    async def _point_alias_to(self, collection: str) -> None:
+        # Making an alias that exists moves it, in one step.
+        action = models.CreateAlias(collection_name=collection, alias_name=self.alias)
+        await self._client.update_collection_aliases([models.CreateAliasOperation(create_alias=action)])
+
+    async def _create(self, collection: str) -> None:
         """Make whatever is missing; what is there already stays."""
         try:
             await self._client.create_collection(
-                self._collection,
+                collection,
                 vectors_config={
                     "dense": models.VectorParams(size=self._identity.dimension, distance=models.Distance.COSINE)
                 },
@@ -73,7 +71,51 @@ class QdrantIndex:
                 raise
         for field in (TENANT, COLLECTION, DOCUMENT, VERSION):
             schema = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=field == TENANT)
-            await self._client.create_payload_index(self._collection, field, schema, wait=True)
+            await self._client.create_payload_index(collection, field, schema, wait=True)
+
+    async def generation(self) -> QdrantIndex:
+        """The other collection of the two, empty."""
+        async with _translated():
+            collection = f"{self.alias}-b" if await self._serving() == f"{self.alias}-a" else f"{self.alias}-a"
+            await self._client.delete_collection(collection)
+            await self._create(collection)
+        made = copy(self)
+        made._target = collection
+        return made
+
+    async def serve(self, generation: VectorIndex) -> None:
+        """Move the alias."""
+        if not isinstance(generation, QdrantIndex):
+            raise TypeError("a generation of another engine")
+        async with _translated():
+            former = await self._serving()
+            await self._point_alias_to(generation._target)
+            if former is not None and former != generation._target:
+                await self._client.delete_collection(former)
+
+    async def delete_points(self, chunk_ids: Sequence[UUID]) -> None:
+        """Remove single points."""
+        async with _translated():
+            selector = models.PointIdsList(points=[str(chunk_id) for chunk_id in chunk_ids])
+            await self._client.delete(self._target, selector, wait=True)
+
+    async def present(self, chunk_ids: Collection[UUID]) -> set[UUID]:
+        """Which of them have a point."""
+        async with _translated():
+            found = await self._client.retrieve(
+                self._target, [str(chunk_id) for chunk_id in chunk_ids], with_payload=False, with_vectors=False
+            )
+        return {UUID(str(point.id)) for point in found}
+
+    async def page(self, after: UUID | None, limit: int) -> list[UUID]:
+        """Chunk ids in order."""
+        offset = None if after is None else str(after)
+        async with _translated():
+            found, _ = await self._client.scroll(
+                self._target, limit=limit + 1, offset=offset, with_payload=False, with_vectors=False
+            )
+        # The server's offset is the first one of the page.
+        return [chunk_id for chunk_id in (UUID(str(point.id)) for point in found) if chunk_id != after][:limit]
 
     async def upsert(self, points: Sequence[Point]) -> None:
         """Write points and wait until they are searchable."""
@@ -95,7 +137,7 @@ class QdrantIndex:
             for point in points
         ]
         async with _translated():
-            await self._client.upsert(self._alias, structs, wait=True)
+            await self._client.upsert(self._target, structs, wait=True)
 
     async def delete_version(self, version_id: UUID) -> None:
         """Remove a version's points."""
@@ -108,7 +150,7 @@ class QdrantIndex:
     async def _delete(self, conditions: dict[str, UUID]) -> None:
         async with _translated():
             selector = models.FilterSelector(filter=_matching(conditions))
-            await self._client.delete(self._alias, selector, wait=True)
+            await self._client.delete(self._target, selector, wait=True)
 
     async def count(self, *, document_id: UUID | None = None, version_id: UUID | None = None) -> int:
         """Exact number of points."""
@@ -116,7 +158,7 @@ class QdrantIndex:
         conditions = {field: value for field, value in wanted.items() if value is not None}
         async with _translated():
             found = await self._client.count(
-                self._alias, count_filter=_matching(conditions) if conditions else None, exact=True
+                self._target, count_filter=_matching(conditions) if conditions else None, exact=True
             )
         return found.count
 
@@ -137,7 +179,7 @@ class QdrantIndex:
         if not requests:
             return [], []
         async with _translated():
-            answers = await self._client.query_batch_points(self._alias, requests)
+            answers = await self._client.query_batch_points(self._target, requests)
         found = {
             side: [Hit(UUID(str(point.id)), point.score) for point in answer.points]
             for side, answer in zip(sides, answers, strict=True)
@@ -147,7 +189,7 @@ class QdrantIndex:
     async def check(self) -> None:
         """Return when the server answers and knows the alias."""
         async with _translated():
-            await self._client.get_collection(self._alias)
+            await self._client.get_collection(self._target)
 
     async def close(self) -> None:
         """Close the connections."""

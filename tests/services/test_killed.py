@@ -19,6 +19,7 @@ from sqlalchemy import select
 
 from app.db.models import Chunk, Collection, Document, DocumentVersion, Job
 from app.db.session import Database
+from app.providers.embedding import BundledEmbedder
 from app.settings import Settings
 from app.vectors.edge import EdgeIndex
 
@@ -124,7 +125,7 @@ async def _compare(directory: Path) -> None:
     assert len(documents) == len(versions) == len(jobs) == epoch == DOCUMENTS
     assert {version.state for version in versions} == {"ready"}
     assert {job.state for job in jobs} == {"succeeded"}
-    index = EdgeIndex(directory / "index", 384)
+    index = EdgeIndex(directory / "index" / BundledEmbedder.identity.fingerprint, 384)
     await index.prepare()
     for version in versions:
         own = sorted(chunk.position for chunk in chunks if chunk.version_id == version.id)

@@ -17,10 +17,12 @@ from app.db.bootstrap import DEFAULT_TENANT_ID, bootstrap, check_embedding
 from app.db.migrate import migrate
 from app.db.models import Chunk, DocumentVersion, Job, JobKind
 from app.db.session import Database
-from app.errors import ConfigurationError, DependencyUnavailableError
+from app.errors import ConfigurationError, ConflictError, DependencyUnavailableError
 from app.ingest.accept import Acceptance, Accepted, Upload, delete_document
 from app.ingest.index import Indexer
-from app.ingest.jobs import LeaseLostError, Queue, Worker
+from app.ingest.jobs import LeaseLostError, Queue
+from app.ingest.stages import Stages
+from app.ingest.worker import Handler, Worker
 from app.providers.embedding import BundledEmbedder
 from app.providers.protocols import EmbeddingIdentity, Matrix
 from app.vectors.bm25 import Bm25Encoder
@@ -43,15 +45,15 @@ class Clock:
 
 
 class Troubled(EdgeIndex):
-    """A real index that is away for a time, or during whose writing something happens."""
+    """A real index that is away or breaks at every second writing, or during whose writing something happens."""
 
-    away = False
+    error: Exception | None = None
     writes = 0
 
     async def upsert(self, points: Sequence[Point]) -> None:
         self.writes += 1
-        if self.away and self.writes % 2 == 0:
-            raise DependencyUnavailableError("qdrant", "Qdrant does not answer.")
+        if self.error is not None and self.writes % 2 == 0:
+            raise self.error
         await super().upsert(points)
         await self.after_writing()
 
@@ -62,7 +64,10 @@ class Troubled(EdgeIndex):
 class Quick(BundledEmbedder):
     """The real tokenizer; vectors that cost nothing where only their number matters."""
 
+    embedded = 0
+
     async def embed_documents(self, texts: Sequence[str]) -> Matrix:
+        self.embedded += len(texts)
         return np.tile(np.eye(1, 384, dtype=np.float32), (len(texts), 1))
 
 
@@ -70,7 +75,9 @@ class Quick(BundledEmbedder):
 class World:
     database: Database
     index: Troubled
+    embedder: Quick
     queue: Queue
+    handlers: dict[JobKind, Handler]
     worker: Worker
     clock: Clock
     acceptance: Acceptance
@@ -81,6 +88,12 @@ class World:
     async def version(self, accepted: Accepted) -> DocumentVersion:
         async with self.database.session(reading=True) as session:
             return await session.get_one(DocumentVersion, accepted.version.id)
+
+    async def settled(self, accepted: Accepted) -> None:
+        while True:
+            if (await self.version(accepted)).state != "accepted":
+                return
+            await asyncio.sleep(0.02)
 
     async def jobs(self) -> dict[str, list[str]]:
         async with self.database.session(reading=True) as session:
@@ -96,9 +109,11 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     index = Troubled(tmp_path / "index", 384)
     await index.prepare()
     queue = Queue(database, LEASE_S, ATTEMPTS, clock)
-    indexer = Indexer(database, index, Quick(threads=1), Bm25Encoder(), queue, clock)
-    worker = Worker(queue, {JobKind.INDEX: indexer.index, JobKind.REMOVE: indexer.remove}, 0.01)
-    yield World(database, index, queue, worker, clock, Acceptance(database, 2**25, clock))
+    embedder = Quick(threads=1)
+    indexer = Indexer(database, index, Stages(database, index, embedder, Bm25Encoder()), clock)
+    handlers: dict[JobKind, Handler] = {JobKind.INDEX: indexer.index, JobKind.REMOVE: indexer.remove}
+    worker = Worker(queue, handlers, 0.01)
+    yield World(database, index, embedder, queue, handlers, worker, clock, Acceptance(database, 2**25, clock))
     await index.close()
     await database.close()
 
@@ -109,33 +124,143 @@ async def test_another_model_is_refused_with_cause_and_cure(world: World) -> Non
         await check_embedding(world.database, other)
 
 
-async def test_a_job_is_tried_again_later_and_later_while_a_dependency_is_away(world: World) -> None:
+AWAY = DependencyUnavailableError("qdrant", "Qdrant does not answer.")
+
+
+async def test_an_outage_of_any_length_loses_no_document(world: World) -> None:
     accepted = await world.add("word " * 20_000)
-    world.index.away = True
-    await world.worker.run_until_idle()
-    assert await world.jobs() == {"index": ["queued"], "remove": []}
-    world.clock.move(1.9)
-    assert await world.queue.claim() is None
-    world.clock.move(0.2)
-    world.index.away = False
+    world.index.error = AWAY
+    for wait in (2, 4, 8, 16, 32, 64, 120, 120):
+        world.index.writes = 1
+        await world.worker.run_until_idle()
+        assert await world.jobs() == {"index": ["queued"], "remove": []}
+        world.clock.move(wait - 0.1)
+        assert await world.queue.claim() is None
+        world.clock.move(0.2)
+    world.index.error = None
     await world.worker.run_until_idle()
     version = await world.version(accepted)
     assert version.state == "ready"
     assert await world.index.count() == version.chunk_count > 64
 
 
-async def test_what_failed_for_good_leaves_no_points(world: World) -> None:
-    accepted = await world.add("word " * 20_000)
-    world.index.away = True
-    for _ in range(ATTEMPTS):
-        await world.worker.run_until_idle()
-        assert await world.index.count() >= 0
-        world.clock.move(300)
+async def test_a_retry_goes_on_after_the_last_stage_that_was_done(world: World) -> None:
+    accepted = await world.add("".join(f"number {n} of many words " for n in range(8_000)))
+    world.index.error = AWAY
+    await world.worker.run_until_idle()
+    assert await world.index.count() == 64
+    world.index.error, world.index.writes = None, 0
+    world.clock.move(3)
     await world.worker.run_until_idle()
     version = await world.version(accepted)
-    assert (version.state, version.error_code) == ("failed", "dependency_unavailable")
+    assert world.embedder.embedded == version.chunk_count == await world.index.count() > 128
+    # 64 points were written before.
+    assert world.index.writes == -(-version.chunk_count // 64) - 1
+
+
+async def test_points_that_were_lost_between_two_attempts_are_written_again(world: World) -> None:
+    accepted = await world.add("word " * 20_000)
+    world.index.error = AWAY
+    await world.worker.run_until_idle()
+    await world.index.delete_version(accepted.version.id)
+    world.index.error = None
+    world.clock.move(3)
+    await world.worker.run_until_idle()
+    version = await world.version(accepted)
+    assert version.state == "ready"
+    assert await world.index.count() == version.chunk_count
+
+
+async def test_unchanged_chunks_of_a_new_version_are_not_embedded_again(world: World) -> None:
+    sections = [f"# Section {n}\n\nWhat stands in section {n}." for n in range(20)]
+    first = await world.add("\n\n".join(sections))
+    await world.worker.run_until_idle()
+    assert world.embedder.embedded == 20
+    sections[7] = "# Section 7\n\nSomething else."
+    changed = Upload("\n\n".join(sections).encode(), "a.md")
+    second = await world.acceptance.replace(DEFAULT_TENANT_ID, first.document.id, changed)
+    await world.worker.run_until_idle()
+    assert (await world.version(second)).state == "ready"
+    assert world.embedder.embedded == 21
+    assert await world.index.count() == 20
+
+
+async def test_what_failed_for_good_leaves_no_points_and_can_be_tried_again(world: World) -> None:
+    accepted = await world.add("word " * 20_000)
+    world.index.error = RuntimeError("broken")
+    for _ in range(ATTEMPTS):
+        world.index.writes = 0
+        await world.worker.run_until_idle()
+        world.clock.move(300)
+    assert (await world.version(accepted)).state == "failed"
+    assert accepted.job is not None
+    await world.worker.run_until_idle()
+    assert (await world.version(accepted)).error_code == "internal_error"
     assert await world.jobs() == {"index": ["failed"], "remove": ["succeeded"]}
     assert await world.index.count() == 0
+    embedded, world.index.error = world.embedder.embedded, None
+    await world.queue.retry(DEFAULT_TENANT_ID, accepted.job.id)
+    await world.worker.run_until_idle()
+    version = await world.version(accepted)
+    assert (version.state, version.error_code) == ("ready", None)
+    assert await world.index.count() == version.chunk_count
+    assert world.embedder.embedded == embedded
+
+
+async def test_a_waiting_job_is_cancelled_at_once(world: World) -> None:
+    accepted = await world.add("text")
+    assert accepted.job is not None
+    assert (await world.queue.cancel(DEFAULT_TENANT_ID, accepted.job.id)).state == "cancelled"
+    await world.worker.run_until_idle()
+    version = await world.version(accepted)
+    assert (version.state, version.error_code) == ("failed", "cancelled")
+    assert await world.jobs() == {"index": ["cancelled"], "remove": ["succeeded"]}
+    with pytest.raises(ConflictError, match="it is cancelled"):
+        await world.queue.cancel(DEFAULT_TENANT_ID, accepted.job.id)
+
+
+async def test_a_running_job_is_cancelled_before_its_next_write(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = await world.add("the first text")
+    await world.worker.run_until_idle()
+    second = await world.acceptance.replace(DEFAULT_TENANT_ID, first.document.id, Upload(b"the second text", "a.md"))
+    assert second.job is not None
+    job_id = second.job.id
+
+    async def cancel() -> None:
+        await world.queue.cancel(DEFAULT_TENANT_ID, job_id)
+
+    monkeypatch.setattr(world.index, "after_writing", cancel)
+    await world.worker.run_until_idle()
+    assert [(await world.version(v)).state for v in (first, second)] == ["ready", "failed"]
+    assert await world.index.count() == await world.index.count(version_id=first.version.id) == 1
+    assert await world.jobs() == {"index": ["succeeded", "cancelled"], "remove": ["succeeded"]}
+
+
+async def test_a_removal_is_not_cancelled(world: World) -> None:
+    accepted = await world.add("text")
+    job = await delete_document(world.database, DEFAULT_TENANT_ID, accepted.document.id, world.clock)
+    with pytest.raises(ConflictError, match="removal"):
+        await world.queue.cancel(DEFAULT_TENANT_ID, job.id)
+
+
+async def test_a_small_document_does_not_wait_for_a_large_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.add("word " * 20_000, "large.md")
+    stuck = asyncio.Event()
+
+    async def slow() -> None:
+        if not stuck.is_set():
+            stuck.set()
+            await asyncio.sleep(30)
+
+    monkeypatch.setattr(world.index, "after_writing", slow)
+    worker = Worker(world.queue, world.handlers, 0.01, concurrency=2)
+    running = asyncio.create_task(worker.run())
+    await asyncio.wait_for(stuck.wait(), 20)
+    small = await world.add("A letter.", "small.md")
+    async with asyncio.timeout(10):
+        await world.settled(small)
+    worker.stop()
+    await running
 
 
 async def test_a_job_that_ends_its_worker_is_not_taken_for_ever(world: World) -> None:
@@ -158,7 +283,7 @@ async def test_a_late_worker_writes_nothing_once_its_lease_is_lost(world: World)
     taken = await world.queue.claim()
     assert taken is not None
     assert taken.job_id == late.job_id
-    for write in (world.queue.renew(late), world.queue.stage(late, "index"), world.queue.hand_back(late)):
+    for write in (world.queue.renew(late), world.queue.cancelled(late), world.queue.hand_back(late)):
         with pytest.raises(LeaseLostError):
             await write
     with pytest.raises(LeaseLostError):

@@ -225,13 +225,14 @@ async def test_qdrant_says_so_when_the_server_is_gone(tmp_path: Path) -> None:
     await index.close()
 
 
-async def test_qdrant_refuses_an_alias_of_another_model(server: Standin) -> None:
-    alias = f"t{uuid4().hex}"
-    first = QdrantIndex(server.url, alias, IDENTITY, KEY)
+async def test_vectors_of_another_model_are_kept_apart(server: Standin) -> None:
+    name = f"t{uuid4().hex}"
+    first = QdrantIndex(server.url, name, IDENTITY, KEY)
+    other = QdrantIndex(server.url, name, EmbeddingIdentity("contract", "2", DIMENSION, normalised=True), KEY)
     await first.prepare()
-    other = QdrantIndex(server.url, alias, EmbeddingIdentity("contract", "2", DIMENSION, normalised=True), KEY)
-    with pytest.raises(ConfigurationError, match="another embedding model"):
-        await other.prepare()
+    await other.prepare()
+    await first.upsert([point(axis(0), "archive")])
+    assert (await first.count(), await other.count()) == (1, 0)
     await first.close()
     await other.close()
 
@@ -250,6 +251,42 @@ async def test_qdrant_completes_a_preparation_that_was_broken_off(server: Standi
         await broken.prepare()
     broken._client.create_payload_index = real  # type: ignore[method-assign]
     await broken.prepare()
-    described = await broken._client.get_collection(alias)
+    described = await broken._client.get_collection(broken.alias)
     assert set(described.payload_schema) == {"tenant_id", "collection_id", "document_id", "version_id"}
     await broken.close()
+
+
+async def test_pages_go_through_every_point_once(index: VectorIndex) -> None:
+    points = [point(axis(n % DIMENSION), f"word{n}") for n in range(25)]
+    await index.upsert(points)
+    seen: list[UUID] = []
+    while page := await index.page(seen[-1] if seen else None, 7):
+        assert len(page) <= 7
+        seen += page
+    assert sorted(seen) == sorted(p.chunk_id for p in points)
+    wanted = [points[0].chunk_id, uuid4(), points[1].chunk_id]
+    assert await index.present(wanted) == {wanted[0], wanted[2]}
+    await index.delete_points(wanted)
+    assert await index.present(wanted) == set()
+    assert await index.count() == 23
+
+
+async def test_a_generation_takes_the_place_of_the_index_in_one_step(index: VectorIndex) -> None:
+    old, new = point(axis(0), "archive"), point(axis(0), "vacuum")
+    await index.upsert([old])
+    abandoned = await index.generation()
+    await abandoned.upsert([point(axis(1), "left behind")])
+    if isinstance(abandoned, EdgeIndex):
+        await abandoned.close()
+    generation = await index.generation()
+    await generation.upsert([new])
+    assert await index.present([old.chunk_id, new.chunk_id]) == {old.chunk_id}
+    await index.serve(generation)
+    dense, sparse = await index.search(SCOPE, axis(0), BM25.query("vacuum"), 10)
+    assert await index.count() == 1
+    assert [hit.chunk_id for hit in dense] == [hit.chunk_id for hit in sparse] == [new.chunk_id]
+    again = await index.generation()
+    assert await again.count() == 0
+    await again.upsert([old])
+    await index.serve(again)
+    assert await index.present([old.chunk_id, new.chunk_id]) == {old.chunk_id}

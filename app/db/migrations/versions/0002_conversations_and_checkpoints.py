@@ -16,6 +16,7 @@ def new_columns() -> dict[str, list[sa.Column[object]]]:
         "document_versions": [
             sa.Column("metadata", sa.JSON(), nullable=False, server_default=sa.text("'{}'")),
             sa.Column("parsed", sa.LargeBinary(), nullable=True),
+            sa.Column("title", sa.String(length=500), nullable=True),
         ],
         "chunks": [
             sa.Column("embedding_hash", sa.String(length=64), nullable=True),

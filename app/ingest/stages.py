@@ -1,0 +1,266 @@
+"""The stages of making a version answerable. Each leaves its outcome behind, so that a retry goes on after it.
+
+parse → the blocks, in the version; chunk → rows, not yet visible; embed → their vectors; write → points of the index.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.orm import undefer
+
+from app.db.collection_settings import CollectionSettings
+from app.db.models import Chunk, Collection, Document, DocumentVersion, Job
+from app.db.session import Database
+from app.errors import DocumentError, ErrorCode
+from app.ingest.chunk import ChunkText, chunk, chunk_id, embedding_text
+from app.ingest.jobs import Claim, advance, hold
+from app.ingest.media import charset_of
+from app.ingest.parse import Block, Parsed
+from app.ingest.sandbox import parse_limited
+from app.providers.protocols import Embedder, EmbeddingIdentity
+from app.vectors.bm25 import Bm25Encoder
+from app.vectors.protocols import Point, Vector, VectorIndex
+
+BATCH = 64
+ROWS = 1000
+MAX_TITLE = 500
+
+
+class VersionGoneError(Exception):
+    """The document was deleted while a worker was at it."""
+
+
+class Stages:
+    """What happens to a version until its points are written. ``LeaseLostError`` and ``JobCancelledError`` end any."""
+
+    def __init__(self, database: Database, index: VectorIndex, embedder: Embedder, sparse: Bm25Encoder) -> None:
+        self._database = database
+        self._index = index
+        self._embedder = embedder
+        self._sparse = sparse
+
+    async def parse(self, claim: Claim) -> None:
+        """Read the document's structure, in a process with limits. Raises DocumentError, VersionGoneError."""
+        async with self._database.session(reading=True) as session:
+            version = await session.scalar(
+                select(DocumentVersion)
+                .options(undefer(DocumentVersion.content))
+                .where(
+                    DocumentVersion.id == claim.version_id,
+                    DocumentVersion.chunk_count == 0,
+                    DocumentVersion.parsed.is_(None),
+                )
+            )
+        if version is None:
+            return
+        await self._begin(claim, "parse")
+        essence, charset = version.media_type.split(";")[0], charset_of(version.media_type)
+        parsed = await parse_limited(version.content, essence, charset)
+        packed = await asyncio.to_thread(_pack, parsed)
+        async with self._database.session() as session:
+            advance(await hold(session, claim), "parse", 1, 1)
+            await session.execute(
+                update(DocumentVersion).where(DocumentVersion.id == claim.version_id).values(parsed=packed)
+            )
+
+    async def chunk(self, claim: Claim) -> None:
+        """Cut it along its structure. Raises DocumentError when there is nothing to cut, VersionGoneError."""
+        async with self._database.session(reading=True) as session:
+            row = (
+                await session.execute(
+                    select(DocumentVersion, Document, Collection.settings)
+                    .options(undefer(DocumentVersion.parsed))
+                    .join(Document, Document.id == DocumentVersion.document_id)
+                    .join(Collection, Collection.id == DocumentVersion.collection_id)
+                    .where(DocumentVersion.id == claim.version_id)
+                )
+            ).one_or_none()
+        if row is None:
+            raise VersionGoneError
+        version, document, stored = row
+        if version.chunk_count:
+            return
+        await self._begin(claim, "chunk")
+        # In a thread: tokenising some MB takes seconds, in which embedded mode must answer questions.
+        title, rows = await asyncio.to_thread(self._cut, version, document, CollectionSettings.read(stored))
+        if not rows:
+            raise DocumentError(ErrorCode.DOCUMENT_EMPTY, "The document holds no readable characters.")
+        async with self._database.session() as session:
+            advance(await hold(session, claim), "chunk", len(rows), len(rows))
+            if await session.get(DocumentVersion, version.id, with_for_update=True) is None:
+                raise VersionGoneError
+            await session.execute(delete(Chunk).where(Chunk.version_id == version.id))
+            for start in range(0, len(rows), ROWS):
+                await session.execute(insert(Chunk), rows[start : start + ROWS])
+            await session.execute(
+                update(DocumentVersion)
+                .where(DocumentVersion.id == version.id)
+                .values(title=title, chunk_count=len(rows), parsed=None)
+            )
+
+    async def embed(self, claim: Claim) -> None:
+        """Give each chunk its vector; a text that this tenant has had embedded before keeps the vector it got."""
+        version = await self._version(claim)
+        while batch := await self._without_vector(version):
+            vectors = await self._vectors_of(version, batch)
+            async with self._database.session() as session:
+                job = await hold(session, claim)
+                if await session.get(DocumentVersion, version.id, with_for_update=True) is None:
+                    raise VersionGoneError
+                await session.execute(update(Chunk), [{"id": row.id, "embedding": vectors[row.id]} for row in batch])
+                done = await session.scalar(
+                    select(func.count()).where(Chunk.version_id == version.id, Chunk.embedding.is_not(None))
+                )
+                advance(job, "embed", done or 0, version.chunk_count)
+
+    async def write(self, claim: Claim, *, again: bool = False) -> None:
+        """Write the points that are not written yet; ``again`` writes all."""
+        version = await self._version(claim)
+        written = 0 if again else await self._written(claim)
+        while True:
+            async with self._database.session(reading=True) as session:
+                rows = (
+                    await session.scalars(
+                        select(Chunk)
+                        .options(undefer(Chunk.embedding))
+                        .where(Chunk.version_id == version.id, Chunk.position >= written)
+                        .order_by(Chunk.position)
+                        .limit(BATCH)
+                    )
+                ).all()
+            if not rows:
+                return
+            await self._index.upsert([point_of(version, row, self._embedder, self._sparse) for row in rows])
+            written = rows[-1].position + 1
+            async with self._database.session() as session:
+                advance(await hold(session, claim), "index", written, version.chunk_count)
+
+    async def _begin(self, claim: Claim, stage: str) -> None:
+        async with self._database.session() as session:
+            advance(await hold(session, claim), stage, 0, 1)
+
+    async def _version(self, claim: Claim) -> DocumentVersion:
+        async with self._database.session(reading=True) as session:
+            version = await session.get(DocumentVersion, claim.version_id)
+        if version is None:
+            raise VersionGoneError
+        return version
+
+    def _cut(
+        self, version: DocumentVersion, document: Document, settings: CollectionSettings
+    ) -> tuple[str, list[dict[str, Any]]]:
+        """The title and the rows of the chunks."""
+        parsed = _unpack(version.parsed or b"")
+        # The owner's title where one was given; else the document's own.
+        given = document.title if document.title != document.source[:MAX_TITLE] else None
+        title = (given or parsed.title or document.title)[:MAX_TITLE]
+        offsets = self._embedder.token_offsets
+        chunks = chunk(parsed.blocks, offsets, settings.chunk_tokens, settings.chunk_overlap_tokens)
+        return title, [self._row(version, title, item) for item in chunks]
+
+    def _row(self, version: DocumentVersion, title: str, item: ChunkText) -> dict[str, Any]:
+        text = embedding_text(title, item.heading_path, item.text, self._embedder.token_offsets)
+        return {
+            "id": chunk_id(version.id, item.position),
+            "tenant_id": version.tenant_id,
+            "document_id": version.document_id,
+            "version_id": version.id,
+            "position": item.position,
+            "text": item.text,
+            "heading_path": list(item.heading_path),
+            "page": item.page,
+            "token_count": item.token_count,
+            "embedding_hash": embedding_hash(self._embedder.identity, text),
+        }
+
+    async def _without_vector(self, version: DocumentVersion) -> Sequence[Chunk]:
+        async with self._database.session(reading=True) as session:
+            return (
+                await session.scalars(
+                    select(Chunk)
+                    .where(Chunk.version_id == version.id, Chunk.embedding.is_(None))
+                    .order_by(Chunk.position)
+                    .limit(BATCH)
+                )
+            ).all()
+
+    async def _vectors_of(self, version: DocumentVersion, batch: Sequence[Chunk]) -> dict[Any, bytes]:
+        """By chunk id: vectors as they are stored, found or made."""
+        async with self._database.session(reading=True) as session:
+            found = await session.execute(
+                select(Chunk.embedding_hash, Chunk.embedding)
+                .where(
+                    Chunk.tenant_id == version.tenant_id,
+                    Chunk.embedding_hash.in_({row.embedding_hash for row in batch}),
+                    Chunk.embedding.is_not(None),
+                )
+                .distinct()
+            )
+            known = dict(found.tuples().all())
+        texts = {
+            row.embedding_hash: embedding_text(
+                version.title or "", row.heading_path, row.text, self._embedder.token_offsets
+            )
+            for row in batch
+            if row.embedding_hash not in known
+        }
+        if texts:
+            made = await self._embedder.embed_documents(list(texts.values()))
+            known |= {digest: stored_vector(vector) for digest, vector in zip(texts, made, strict=True)}
+        return {row.id: known[row.embedding_hash] for row in batch}
+
+    async def _written(self, claim: Claim) -> int:
+        """How many points an attempt before this one has written."""
+        async with self._database.session(reading=True) as session:
+            progress = await session.scalar(select(Job.progress).where(Job.id == claim.job_id))
+        done: int = (progress or {}).get("index", {}).get("done", 0)
+        return done
+
+
+def point_of(version: DocumentVersion, row: Chunk, embedder: Embedder, sparse: Bm25Encoder) -> Point:
+    """A chunk as the index sees it. Its vector must be there."""
+    text = embedding_text(version.title or "", row.heading_path, row.text, embedder.token_offsets)
+    return Point(
+        row.id,
+        version.tenant_id,
+        version.collection_id,
+        version.document_id,
+        version.id,
+        read_vector(row.embedding or b""),
+        sparse.document(text),
+        version.attributes,
+    )
+
+
+def embedding_hash(identity: EmbeddingIdentity, text: str) -> str:
+    """Equal for equal texts under the same model."""
+    return hashlib.sha256(f"{identity}\x00{text}".encode()).hexdigest()
+
+
+def stored_vector(vector: Vector) -> bytes:
+    """Float32, little endian."""
+    return vector.astype("<f4").tobytes()
+
+
+def read_vector(stored: bytes) -> Vector:
+    """Shape (dimension,)."""
+    return np.frombuffer(stored, dtype="<f4").astype(np.float32, copy=False)
+
+
+def _pack(parsed: Parsed) -> bytes:
+    return zlib.compress(json.dumps(asdict(parsed), ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+
+def _unpack(packed: bytes) -> Parsed:
+    read = json.loads(zlib.decompress(packed).decode("utf-8", "surrogatepass"))
+    blocks = [Block(block["text"], tuple(block["heading_path"]), block["page"]) for block in read["blocks"]]
+    return Parsed(read["title"], blocks)
