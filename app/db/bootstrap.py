@@ -56,8 +56,8 @@ async def check_embedding(database: Database, identity: EmbeddingIdentity) -> No
     if other is not None:
         raise ConfigurationError(
             f"Collection {other.name!r} was made with embedding model {other.embedding}, but this service runs "
-            f"{identity}. Their vectors can't be compared. Start with the former model, or run `anchorage reindex` with "
-            "the new one first."
+            f"{identity}. Their vectors can't be compared. Start with the former model, or run `anchorage reindex` "
+            "with the new one first."
         )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from uuid import uuid4
 
@@ -31,14 +33,34 @@ class Postgres:
         """Postgres refuses to run as root: then it runs as the user that Debian's package made."""
         if os.geteuid() == 0:
             shutil.chown(self._directory, "postgres", "postgres")
-        data = self._directory / "data"
-        self._run("initdb", "-D", str(data), "-U", "owner", "-A", "trust", "-E", "UTF8", "--no-sync")
-        options = f"-c listen_addresses=127.0.0.1 -p {self.port} -c unix_socket_directories= -c fsync=off"
-        self._run("pg_ctl", "-D", str(data), "-w", "-l", str(self._directory / "log"), "-o", options, "start")
+        self._run("initdb", "-D", str(self._data), "-U", "owner", "-A", "trust", "-E", "UTF8", "--no-sync")
+        self._launch()
         return self
 
+    def kill(self) -> None:
+        """SIGKILL to the server, and a new start as soon as its orphans are gone."""
+        pid = int((self._data / "postmaster.pid").read_text().splitlines()[0])
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                return self._launch()
+            except AssertionError:
+                # The processes of its connections end when they notice; until then there is no second server.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    @property
+    def _data(self) -> Path:
+        return self._directory / "data"
+
+    def _launch(self) -> None:
+        options = f"-c listen_addresses=127.0.0.1 -p {self.port} -c unix_socket_directories= -c fsync=off"
+        self._run("pg_ctl", "-D", str(self._data), "-w", "-l", str(self._directory / "log"), "-o", options, "start")
+
     def stop(self) -> None:
-        self._run("pg_ctl", "-D", str(self._directory / "data"), "-w", "-m", "immediate", "stop")
+        self._run("pg_ctl", "-D", str(self._data), "-w", "-m", "immediate", "stop")
         shutil.rmtree(self._directory)
 
     def database(self) -> str:
