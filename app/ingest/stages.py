@@ -205,7 +205,7 @@ class Stages:
                 )
                 .distinct()
             )
-            known = dict(found.tuples().all())
+            known = {digest: vector for digest, vector in found if vector is not None}
         texts = {
             row.embedding_hash: embedding_text(
                 version.title or "", row.heading_path, row.text, self._embedder.token_offsets

@@ -11,12 +11,15 @@ import pytest
 from app.errors import DependencyUnavailableError
 from tests.api.conftest import Running
 
+ON_SHARED = pytest.mark.asyncio(loop_scope="package")
+
 
 async def upload(running: Running, text: str, title: str) -> str:
     body = {"text": text, "title": title}
     return str((await running.client.post("/api/v1/documents", json=body)).json()["job_id"])
 
 
+@ON_SHARED
 async def test_a_done_job_tells_every_stage(shared: Running) -> None:
     job_id = await upload(shared, "A berth costs 34 euros. " * 200, "berths")
     job = await shared.finished(job_id)
@@ -27,6 +30,7 @@ async def test_a_done_job_tells_every_stage(shared: Running) -> None:
         assert job["progress"][stage] == {"done": chunks, "total": chunks}
 
 
+@ON_SHARED
 async def test_events_end_with_the_job(shared: Running) -> None:
     job_id = await upload(shared, "The lock opens at six. " * 400, "locks")
     seen: list[tuple[str, dict[str, object]]] = []
@@ -48,7 +52,7 @@ async def test_jobs_are_listed_by_state_and_page(running: Running) -> None:
     seen: list[str] = []
     cursor = None
     for _ in range(3):
-        parameters = {"state": "succeeded", "limit": 2} | ({"cursor": cursor} if cursor else {})
+        parameters = {"state": "succeeded", "limit": "2"} | ({"cursor": cursor} if cursor else {})
         page = (await running.client.get("/api/v1/jobs", params=parameters)).json()
         seen += [job["id"] for job in page["jobs"]]
         cursor = page["next_cursor"]
@@ -104,6 +108,7 @@ async def test_a_cancelled_job_can_be_taken_up_again(broken: Running, monkeypatc
     assert (await broken.client.post(f"/api/v1/jobs/{job_id}/retry")).status_code == 409
 
 
+@ON_SHARED
 async def test_a_strangers_job_is_unknown(shared: Running) -> None:
     for path in ("", "/events"):
         answer = await shared.client.get(f"/api/v1/jobs/{uuid4()}{path}")

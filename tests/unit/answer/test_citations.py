@@ -82,9 +82,13 @@ def test_whatever_a_model_writes_only_known_passages_are_cited(answer: str) -> N
 def test_a_model_that_never_stops_takes_no_time(piece: str) -> None:
     """Eight times the answer takes some eight times as long, not sixty-four."""
 
-    def seconds(length: int) -> float:
+    def once(length: int) -> float:
         start = time.process_time()
         cite(piece * (length // len(piece)), PASSAGES)
         return time.process_time() - start
+
+    def seconds(length: int) -> float:
+        # The least of some: now and then the collector of garbage has its turn.
+        return min(once(length) for _ in range(4))
 
     assert seconds(16_000) < 24 * max(seconds(2_000), 0.001)

@@ -59,7 +59,8 @@ def test_nothing_is_lost_and_nothing_is_too_long(blocks: list[Block]) -> None:
     assert [item.position for item in chunks] == list(range(len(chunks)))
     for made in chunks:
         assert 0 < made.token_count <= CHUNK_TOKENS
-        assert len(offsets(embedding_text("A title " * 40, made, offsets))) <= model().max_tokens
+        embedded = embedding_text("A title " * 40, made.heading_path, made.text, offsets)
+        assert len(offsets(embedded)) <= model().max_tokens
     # Every chunk is a verbatim part of its section, in order; what lies between two holds no token.
     remaining = iter(chunks)
     item = next(remaining, None)
