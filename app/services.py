@@ -27,6 +27,7 @@ from app.ingest.accept import Acceptance
 from app.ingest.index import Indexer
 from app.ingest.jobs import Queue
 from app.ingest.reindex import Reindexer
+from app.ingest.sandbox import Sandbox
 from app.ingest.stages import Stages
 from app.ingest.worker import Chore, Worker
 from app.providers.embedding import BundledEmbedder
@@ -115,8 +116,10 @@ async def _open(settings: Settings, metrics: Metrics, embedder: BundledEmbedder,
     query_log = QueryLog(database) if settings.enable_query_logging else None
     if query_log is not None:
         stack.push_async_callback(query_log.close)
+    sandbox = Sandbox()
+    stack.push_async_callback(sandbox.close)
     queue = Queue(database, settings.job_lease_seconds, settings.job_max_attempts)
-    indexer = Indexer(database, index, Stages(database, index, embedder, sparse))
+    indexer = Indexer(database, index, Stages(database, sandbox, index, embedder, sparse))
     handlers = {JobKind.INDEX: indexer.index, JobKind.REMOVE: indexer.remove}
     reindexer = Reindexer(database, index, embedder, sparse)
     chores = [Chore("index.repair", reindexer.repair, settings.index_check_hours * 3600)]
@@ -127,7 +130,7 @@ async def _open(settings: Settings, metrics: Metrics, embedder: BundledEmbedder,
         embedder=embedder,
         store=store,
         keyring=Keyring(database, secret_key(settings)),
-        acceptance=Acceptance(database, settings.max_upload_bytes),
+        acceptance=Acceptance(database, sandbox, settings.max_upload_bytes),
         retriever=retriever,
         answerers=answerers,
         pipeline=Pipeline(

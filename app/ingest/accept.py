@@ -16,7 +16,7 @@ from app.db.session import Database
 from app.errors import DocumentError, ErrorCode, NotFoundError, PayloadTooLargeError
 from app.ingest.jobs import Clock, enqueue, utc_now
 from app.ingest.media import PDF, TEXTUAL, charset_of, decode, media_type_of
-from app.ingest.sandbox import check_pdf_limited
+from app.ingest.sandbox import Sandbox
 
 MAX_TITLE = 500
 
@@ -45,8 +45,9 @@ class Accepted:
 class Acceptance:
     """The door: what comes in is whole, readable and will be worked on."""
 
-    def __init__(self, database: Database, max_bytes: int, clock: Clock = utc_now) -> None:
+    def __init__(self, database: Database, sandbox: Sandbox, max_bytes: int, clock: Clock = utc_now) -> None:
         self._database = database
+        self._sandbox = sandbox
         self._max_bytes = max_bytes
         self._clock = clock
 
@@ -106,7 +107,7 @@ class Acceptance:
             raise DocumentError(ErrorCode.DOCUMENT_EMPTY, "The document is empty. Send a file that has content.")
         media_type = media_type_of(upload.declared_type, upload.source, upload.content)
         if media_type == PDF:
-            await check_pdf_limited(upload.content)
+            await self._sandbox.check_pdf(upload.content)
         elif media_type in TEXTUAL:
             decode(upload.content, media_type, charset_of(upload.declared_type))
         return media_type

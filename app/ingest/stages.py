@@ -25,7 +25,7 @@ from app.ingest.chunk import ChunkText, chunk, chunk_id, embedding_text
 from app.ingest.jobs import Claim, advance, hold
 from app.ingest.media import charset_of
 from app.ingest.parse import Block, Parsed
-from app.ingest.sandbox import parse_limited
+from app.ingest.sandbox import Sandbox
 from app.providers.protocols import Embedder, EmbeddingIdentity
 from app.vectors.bm25 import Bm25Encoder
 from app.vectors.protocols import Point, Vector, VectorIndex
@@ -42,8 +42,11 @@ class VersionGoneError(Exception):
 class Stages:
     """What happens to a version until its points are written. ``LeaseLostError`` and ``JobCancelledError`` end any."""
 
-    def __init__(self, database: Database, index: VectorIndex, embedder: Embedder, sparse: Bm25Encoder) -> None:
+    def __init__(
+        self, database: Database, sandbox: Sandbox, index: VectorIndex, embedder: Embedder, sparse: Bm25Encoder
+    ) -> None:
         self._database = database
+        self._sandbox = sandbox
         self._index = index
         self._embedder = embedder
         self._sparse = sparse
@@ -64,7 +67,7 @@ class Stages:
             return
         await self._begin(claim, "parse")
         essence, charset = version.media_type.split(";")[0], charset_of(version.media_type)
-        parsed = await parse_limited(version.content, essence, charset)
+        parsed = await self._sandbox.parse(version.content, essence, charset)
         packed = await asyncio.to_thread(_pack, parsed)
         async with self._database.session() as session:
             advance(await hold(session, claim), "parse", 1, 1)

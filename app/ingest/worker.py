@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from app.db.models import JobKind
-from app.errors import DependencyUnavailableError
+from app.errors import AnchorageError, DependencyUnavailableError
 from app.ingest.jobs import Claim, JobCancelledError, LeaseLostError, Queue
 
 log = structlog.get_logger()
@@ -125,7 +125,8 @@ class Worker:
         elif isinstance(error, LeaseLostError) or not isinstance(error, Exception):
             raise error
         else:
-            log.warning("job.failed", attempts=claim.attempts, error=str(error), exc_info=error, **context)
+            unexpected = None if isinstance(error, AnchorageError) else error
+            log.warning("job.failed", attempts=claim.attempts, error=str(error), exc_info=unexpected, **context)
             await self._queue.failed(claim, error)
 
     async def _keep(self, claim: Claim) -> None:

@@ -14,6 +14,7 @@ from app.db.models import Document, DocumentVersion, Job
 from app.db.session import Database
 from app.ingest.accept import Acceptance, Upload
 from app.ingest.jobs import Queue
+from app.ingest.sandbox import Sandbox
 from app.providers.protocols import EmbeddingIdentity
 from app.settings import Settings
 
@@ -39,7 +40,7 @@ async def test_two_hosts_migrate_at_once_and_one_of_them_does_it(database_url: s
 
 async def test_the_same_bytes_sent_by_many_at_once_are_one_document(database: Database) -> None:
     await bootstrap(database, IDENTITY)
-    acceptance = Acceptance(database, 1000)
+    acceptance = Acceptance(database, Sandbox(), 1000)
     upload = Upload(b"the same bytes", "same.txt", "text/plain")
     answers = await asyncio.gather(*(acceptance.add(DEFAULT_TENANT_ID, upload) for _ in range(8)))
     assert [answer.created for answer in answers].count(True) == 1
@@ -49,7 +50,7 @@ async def test_the_same_bytes_sent_by_many_at_once_are_one_document(database: Da
 
 async def test_many_workers_share_the_jobs_and_none_is_taken_twice(database: Database) -> None:
     await bootstrap(database, IDENTITY)
-    acceptance = Acceptance(database, 1000)
+    acceptance = Acceptance(database, Sandbox(), 1000)
     for number in range(24):
         await acceptance.add(DEFAULT_TENANT_ID, Upload(b"text %d" % number, f"{number}.txt", "text/plain"))
     queues = [Queue(database, 60, 5) for _ in range(6)]

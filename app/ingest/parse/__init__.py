@@ -1,7 +1,7 @@
 """Documents to blocks, whatever their format.
 
-Runs in a process of its own with limits (``sandbox.py``); each parser imports its library inside so that the process
-starts fast.
+Runs in a process of its own with limits (``reader.py``); each parser imports its library inside, so that the service
+itself starts fast.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from app.errors import ConfigurationError, ConflictError, DependencyUnavailableE
 from app.ingest.accept import Acceptance, Accepted, Upload, delete_document
 from app.ingest.index import Indexer
 from app.ingest.jobs import LeaseLostError, Queue
+from app.ingest.sandbox import Sandbox
 from app.ingest.stages import Stages
 from app.ingest.worker import Handler, Worker
 from app.providers.embedding import BundledEmbedder
@@ -109,11 +110,12 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     index = Troubled(tmp_path / "index", 384)
     await index.prepare()
     queue = Queue(database, LEASE_S, ATTEMPTS, clock)
-    embedder = Quick(threads=1)
-    indexer = Indexer(database, index, Stages(database, index, embedder, Bm25Encoder()), clock)
+    embedder, sandbox = Quick(threads=1), Sandbox()
+    indexer = Indexer(database, index, Stages(database, sandbox, index, embedder, Bm25Encoder()), clock)
     handlers: dict[JobKind, Handler] = {JobKind.INDEX: indexer.index, JobKind.REMOVE: indexer.remove}
     worker = Worker(queue, handlers, 0.01)
-    yield World(database, index, embedder, queue, handlers, worker, clock, Acceptance(database, 2**25, clock))
+    yield World(database, index, embedder, queue, handlers, worker, clock, Acceptance(database, sandbox, 2**25, clock))
+    await sandbox.close()
     await index.close()
     await database.close()
 

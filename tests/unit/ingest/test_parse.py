@@ -11,7 +11,7 @@ from app.errors import AnchorageError, DocumentError, ErrorCode
 from app.ingest.media import CODE, CSV, DOCX, EML, EPUB, JSON, PPTX, SUPPORTED, TEXT, XLSX, media_type_of
 from app.ingest.parse import parse
 from app.ingest.parse.blocks import Block
-from app.ingest.sandbox import parse_limited
+from app.ingest.sandbox import Sandbox
 from tests.unit.ingest import files
 
 
@@ -165,7 +165,7 @@ async def test_an_archive_bomb_ends_the_child_alone() -> None:
                 new.writestr(name, old.read(name))
     assert len(out.getvalue()) < 4 * 2**20
     with pytest.raises(DocumentError) as caught:
-        await parse_limited(out.getvalue(), DOCX)
+        await Sandbox().parse(out.getvalue(), DOCX)
     assert caught.value.code is ErrorCode.DOCUMENT_UNREADABLE
 
 

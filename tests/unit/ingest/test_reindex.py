@@ -21,6 +21,7 @@ from app.ingest.accept import Acceptance, Accepted, Upload, delete_document
 from app.ingest.index import Indexer
 from app.ingest.jobs import Queue
 from app.ingest.reindex import Reindexer, Repair
+from app.ingest.sandbox import Sandbox
 from app.ingest.stages import Stages
 from app.ingest.worker import Worker
 from app.providers.embedding import BundledEmbedder
@@ -50,6 +51,7 @@ class World:
     directory: Path
     database: Database
     index: EdgeIndex
+    stages: Stages
     worker: Worker
     acceptance: Acceptance
     reindexer: Reindexer
@@ -76,10 +78,13 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     index = EdgeIndex(tmp_path / "index", 384)
     await index.prepare()
     queue = Queue(database, 60, 3)
-    indexer = Indexer(database, index, Stages(database, index, MODEL, BM25))
+    sandbox = Sandbox()
+    stages = Stages(database, sandbox, index, MODEL, BM25)
+    indexer = Indexer(database, index, stages)
     worker = Worker(queue, {JobKind.INDEX: indexer.index, JobKind.REMOVE: indexer.remove}, 0.01)
     reindexer = Reindexer(database, index, MODEL, BM25)
-    yield World(tmp_path, database, index, worker, Acceptance(database, 2**25), reindexer)
+    yield World(tmp_path, database, index, stages, worker, Acceptance(database, sandbox, 2**25), reindexer)
+    await sandbox.close()
     await index.close()
     await database.close()
 
@@ -107,7 +112,7 @@ async def test_lost_points_are_written_again_and_strays_removed(world: World) ->
 
 async def test_points_of_a_document_that_is_being_indexed_are_no_strays(world: World) -> None:
     await world.acceptance.add(DEFAULT_TENANT_ID, Upload(b"on its way", "a.md"))
-    stages = Stages(world.database, world.index, MODEL, BM25)
+    stages = world.stages
     claim = await Queue(world.database, 60, 3).claim()
     assert claim is not None
     for stage in (stages.parse, stages.chunk, stages.embed, stages.write):

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import time
 import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from pypdf import PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, EncodedStreamObject, NameObject, StreamObject
 
 from app.errors import DocumentError, ErrorCode
-from app.ingest import sandbox
 from app.ingest.media import HTML, MARKDOWN, PDF
-from app.ingest.sandbox import check_pdf_limited, parse_limited
+from app.ingest.sandbox import Sandbox
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    made = Sandbox()
+    yield made
+    await made.close()
 
 
 def bomb() -> bytes:
@@ -31,35 +40,63 @@ def bomb() -> bytes:
     return out.getvalue()
 
 
-async def test_a_decompression_bomb_gives_no_text_and_takes_no_time() -> None:
+async def test_a_decompression_bomb_gives_no_text_and_takes_no_time(sandbox: Sandbox) -> None:
     """The PDF reader stops unpacking at its own limit; what it has by then is no text."""
     content = bomb()
     assert len(content) < 2**20
     started = time.monotonic()
-    await check_pdf_limited(content)
+    await sandbox.check_pdf(content)
     with pytest.raises(DocumentError):
-        await parse_limited(content, PDF)
+        await sandbox.parse(content, PDF)
     assert time.monotonic() - started < 20
 
 
-async def test_memory_and_time_end_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_memory_and_time_end_the_child(sandbox: Sandbox) -> None:
     """Headings stand before each of their blocks: the answer would be 2.4 GB of them."""
     headings = "".join(f"<h{level}>{'h' * 20_000}</h{level}>" for level in range(1, 7))
     with pytest.raises(DocumentError) as caught:
-        await parse_limited(f"{headings}{'<p>x</p>' * 20_000}".encode(), HTML)
+        await sandbox.parse(f"{headings}{'<p>x</p>' * 20_000}".encode(), HTML)
     assert caught.value.code is ErrorCode.DOCUMENT_UNREADABLE
-    monkeypatch.setattr(sandbox, "WALL_SECONDS", 0.01)
+    with pytest.raises(DocumentError, match="more than 60 s or 256 MiB"):
+        await Sandbox(memory_bytes=2**28).parse(f"{headings}{'<p>x</p>' * 2000}".encode(), HTML)
+    hasty = Sandbox(wall_s=0.01)
     with pytest.raises(DocumentError) as caught:
-        await parse_limited(b"# quick", MARKDOWN)
+        await hasty.parse(b"# quick", MARKDOWN)
     assert caught.value.code is ErrorCode.DOCUMENT_UNREADABLE
+    await hasty.close()
+
+
+async def test_a_reader_that_was_killed_is_started_again(sandbox: Sandbox) -> None:
+    await sandbox.parse(b"# first\n\ntext", MARKDOWN)
+    reader = sandbox._reader
+    assert reader is not None
+    reader.kill()
+    reader.wait()
+    assert (await sandbox.parse(b"# second\n\ntext", MARKDOWN)).title == "second"
+
+
+async def test_many_documents_are_read_at_once(sandbox: Sandbox) -> None:
+    read = await asyncio.gather(*(sandbox.parse(b"# Title %d\n\ntext" % n, MARKDOWN) for n in range(12)))
+    assert [parsed.title for parsed in read] == [f"Title {n}" for n in range(12)]
+
+
+async def test_the_reader_has_none_of_the_services_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-of-the-service")
+    fresh = Sandbox()
+    await fresh.parse(b"text", MARKDOWN)
+    assert fresh._reader is not None
+    environment = await asyncio.to_thread(Path(f"/proc/{fresh._reader.pid}/environ").read_bytes)
+    assert b"PYTHONPATH" in environment
+    assert b"secret-of-the-service" not in environment
+    await fresh.close()
 
 
 @pytest.mark.parametrize("content", [b"<div>" * 20_000, b"> " * 5000 + b"x", b"[" * 50_000, b"*" * 50_000])
-async def test_deep_nesting_is_read_or_refused_but_not_a_crash(content: bytes) -> None:
+async def test_deep_nesting_is_read_or_refused_but_not_a_crash(sandbox: Sandbox, content: bytes) -> None:
     for media_type in (HTML, MARKDOWN):
         started = time.monotonic()
         try:
-            await parse_limited(content, media_type)
+            await sandbox.parse(content, media_type)
         except DocumentError as error:
             code: ErrorCode | None = error.code
         else:
@@ -68,7 +105,7 @@ async def test_deep_nesting_is_read_or_refused_but_not_a_crash(content: bytes) -
         assert time.monotonic() - started < 60
 
 
-async def test_text_that_no_database_takes_is_cleaned() -> None:
+async def test_text_that_no_database_takes_is_cleaned(sandbox: Sandbox) -> None:
     """A font that maps its glyphs to NUL and to half of a surrogate pair."""
     writer = PdfWriter()
     page = writer.add_blank_page(72, 72)
@@ -93,5 +130,5 @@ async def test_text_that_no_database_takes_is_cleaned() -> None:
     )
     out = io.BytesIO()
     writer.write(out)
-    text = " ".join(block.text for block in (await parse_limited(out.getvalue(), PDF)).blocks)
+    text = " ".join(block.text for block in (await sandbox.parse(out.getvalue(), PDF)).blocks)
     assert text == "C"

@@ -1,0 +1,14 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import pytest
+import structlog
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_tracebacks() -> None:
+    """Without it, each expected failure is drawn with all local variables, which takes seconds."""
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    defaults = structlog.get_config()["processors"][:-1]
+    structlog.configure(processors=[*defaults, renderer])
