@@ -31,10 +31,12 @@ from app.ingest.sandbox import Sandbox
 from app.ingest.stages import Stages
 from app.ingest.worker import Chore, Worker
 from app.providers.embedding import BundledEmbedder
-from app.providers.protocols import Embedder, EmbeddingIdentity
+from app.providers.protocols import Embedder, EmbeddingIdentity, Reranker
 from app.providers.registry import Answerers
+from app.retrieval.options import RetrievalOptions, Weights
+from app.retrieval.rerank import RerankStep
 from app.retrieval.search import Retriever
-from app.settings import Settings
+from app.settings import Settings, VectorStore
 from app.telemetry.metrics import Metrics
 from app.vectors.bm25 import Bm25Encoder
 from app.vectors.edge import EdgeIndex
@@ -104,13 +106,16 @@ async def _open(settings: Settings, metrics: Metrics, embedder: BundledEmbedder,
             f"The database lacks the migrations {', '.join(missing)}. Run `anchorage migrate` first; site.yml does."
         )
     await bootstrap(database, embedder.identity)
-    index = open_index(settings, embedder.identity)
+    index = open_index(settings, embedder.identity, database)
     stack.push_async_callback(index.close)
     await index.prepare()
     sparse = Bm25Encoder()
     store = open_store(settings)
     stack.push_async_callback(store.close)
-    retriever = Retriever(database, index, embedder, sparse)
+    reranker = open_reranker(settings)
+    if reranker is not None:
+        stack.push_async_callback(reranker.close)
+    retriever = Retriever(database, index, embedder, sparse, RerankStep(reranker, settings.rerank_candidates))
     answerers = Answerers(settings)
     stack.push_async_callback(answerers.close)
     query_log = QueryLog(database) if settings.enable_query_logging else None
@@ -141,6 +146,8 @@ async def _open(settings: Settings, metrics: Metrics, embedder: BundledEmbedder,
             cache=ExactCache(store, settings.cache_ttl),
             query_log=query_log,
             metrics=metrics,
+            defaults=retrieval_defaults(settings),
+            max_results=settings.max_retrieval_results,
         ),
         queue=queue,
         worker=Worker(queue, handlers, settings.job_poll_seconds, settings.worker_concurrency, chores),
@@ -164,7 +171,7 @@ async def open_reindexer(settings: Settings) -> AsyncIterator[Reindexer]:
             raise ConfigurationError(
                 f"The database lacks the migrations {', '.join(missing)}. Run `anchorage migrate`."
             )
-        index = open_index(settings, embedder.identity)
+        index = open_index(settings, embedder.identity, database)
         stack.push_async_callback(index.close)
         await index.prepare()
         yield Reindexer(database, index, embedder, Bm25Encoder())
@@ -186,13 +193,53 @@ def secret_key(settings: Settings) -> str:
     return file.read_text()
 
 
-def open_index(settings: Settings, identity: EmbeddingIdentity) -> VectorIndex:
-    """Qdrant's server where one is named, else its engine in this process. Raises ConfigurationError."""
+def retrieval_defaults(settings: Settings) -> RetrievalOptions:
+    """How a question is looked up when neither it nor its collection says otherwise."""
+    return RetrievalOptions(
+        strategy=settings.default_retrieval_strategy,
+        fusion=settings.fusion,
+        weights=Weights(settings.fusion_dense_weight, 1 - settings.fusion_dense_weight),
+        threshold=settings.similarity_threshold,
+        rerank=settings.rerank_by_default,
+    )
+
+
+def open_reranker(settings: Settings) -> Reranker | None:
+    """The server that RERANK_URL names."""
+    if settings.rerank_url is None:
+        return None
+    from app.providers.rerank import HttpReranker
+
+    api_key = settings.rerank_api_key.get_secret_value() if settings.rerank_api_key else None
+    return HttpReranker(
+        settings.rerank_url, settings.rerank_model, settings.rerank_form, api_key, settings.rerank_timeout
+    )
+
+
+def open_index(settings: Settings, identity: EmbeddingIdentity, database: Database) -> VectorIndex:
+    """The store that VECTOR_STORE_TYPE names; unset: Qdrant's server where one is named, else its engine here.
+
+    Raises:
+        ConfigurationError: the store's own settings are missing, or it does not go with the database.
+    """
     address = settings.qdrant_address
-    if address is None:
-        if not settings.embedded:
-            raise ConfigurationError("QDRANT_URL or QDRANT_HOST is not set; server mode needs a Qdrant server.")
+    store = settings.vector_store_type
+    if store is None and address is None and not settings.embedded:
+        raise ConfigurationError(
+            "QDRANT_URL or QDRANT_HOST is not set; server mode needs a Qdrant server, or VECTOR_STORE_TYPE=pgvector."
+        )
+    if store is VectorStore.PGVECTOR:
+        if database.is_sqlite:
+            raise ConfigurationError("VECTOR_STORE_TYPE=pgvector needs a Postgres: set DATABASE_URL.")
+        from app.vectors.pgvector import PgvectorIndex
+
+        return PgvectorIndex(database, settings.qdrant_collection_name, identity)
+    if store is VectorStore.EDGE and not settings.embedded:
+        raise ConfigurationError("VECTOR_STORE_TYPE=edge is one process; with DATABASE_URL use qdrant or pgvector.")
+    if store is VectorStore.EDGE or (store is None and address is None):
         return EdgeIndex(settings.data_dir / "index" / identity.fingerprint, identity.dimension)
+    if address is None:
+        raise ConfigurationError("VECTOR_STORE_TYPE=qdrant needs QDRANT_URL or QDRANT_HOST.")
     # Its client takes most of a second to load, which embedded mode need not wait for; so does Redis's below.
     from app.vectors.qdrant import QdrantIndex
 

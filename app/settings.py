@@ -46,6 +46,28 @@ class Strategy(StrEnum):
     SPARSE = "sparse"
 
 
+class Fusion(StrEnum):
+    """How both searches are joined: by their ranks (reciprocal rank fusion), or by their scaled scores."""
+
+    RRF = "rrf"
+    WEIGHTED = "weighted"
+
+
+class VectorStore(StrEnum):
+    """Where the vectors are: a Qdrant server, its engine in this process, or Postgres with pgvector."""
+
+    QDRANT = "qdrant"
+    EDGE = "edge"
+    PGVECTOR = "pgvector"
+
+
+class RerankForm(StrEnum):
+    """What the reranker speaks: most servers at ``/v1/rerank``, or Text Embeddings Inference at ``/rerank``."""
+
+    JINA = "jina"
+    TEI = "tei"
+
+
 class AnswerProvider(StrEnum):
     """Who writes the answer. ``auto``: an OpenAI-compatible server if one is configured, else extractive."""
 
@@ -82,6 +104,9 @@ class Settings(BaseSettings):
     redis_pool_size: int = Field(20, ge=1)
     redis_socket_timeout: float = Field(0.5, gt=0, description="Seconds; a slow cache is skipped, not waited for.")
 
+    vector_store_type: VectorStore | None = Field(
+        None, description="Unset: a Qdrant server where QDRANT_URL or QDRANT_HOST names one, else edge."
+    )
     qdrant_url: str | None = None
     qdrant_host: str | None = None
     qdrant_port: int = Field(6333, ge=1, le=65535)
@@ -94,6 +119,17 @@ class Settings(BaseSettings):
 
     default_retrieval_strategy: Strategy = Strategy.HYBRID
     max_retrieval_results: int = Field(20, ge=1, le=100)
+    fusion: Fusion = Fusion.WEIGHTED
+    fusion_dense_weight: float = Field(0.5, ge=0, le=1, description="The search by words has the rest.")
+    rerank_url: str | None = Field(
+        None, description="A cross-encoder's endpoint, e.g. http://127.0.0.1:8081/v1/rerank."
+    )
+    rerank_form: RerankForm = RerankForm.JINA
+    rerank_model: str = Field("reranker", description="As the server names it.")
+    rerank_api_key: SecretStr | None = None
+    rerank_timeout: float = Field(2.0, gt=0, description="Seconds; a slow reranker is done without.")
+    rerank_candidates: int = Field(32, ge=1, le=200, description="How many of the best it judges.")
+    rerank_by_default: bool = Field(False, description="Whether questions that don't say so are reranked.")
     # 0.30 refuses 1.8 % of xquad-en's questions over their own paragraphs, and 84 % of cranfield's over the same
     # ones (`make bench`).
     similarity_threshold: float = Field(0.30, ge=0, le=1, description="Cosine below which a passage is not relevant.")

@@ -17,13 +17,14 @@ from app.answer.prompt import PROMPT_VERSION
 from app.answer.query_log import QueryLog
 from app.cache.exact import CacheKey, ExactCache
 from app.db.bootstrap import find_collection
+from app.db.collection_settings import CollectionSettings
 from app.db.models import Collection
 from app.db.session import Database
 from app.errors import DependencyUnavailableError
 from app.providers.protocols import Answerer, AnswerRequest, Embedder, SourcePassage, Usage
 from app.providers.registry import Answerers
+from app.retrieval.options import RetrievalOptions, RetrievalWishes
 from app.retrieval.search import Passage, Retriever
-from app.settings import Strategy
 from app.telemetry.metrics import Metrics
 from app.vectors.protocols import Scope
 
@@ -39,9 +40,7 @@ class Question:
     request_id: str
     text: str
     collection: str | None
-    strategy: Strategy
-    top_k: int
-    threshold: float
+    retrieval: RetrievalWishes
     provider: str | None
     use_cache: bool
 
@@ -105,6 +104,8 @@ class Pipeline:
         cache: ExactCache,
         query_log: QueryLog | None,
         metrics: Metrics,
+        defaults: RetrievalOptions,
+        max_results: int,
     ) -> None:
         self._database = database
         self._retriever = retriever
@@ -113,6 +114,8 @@ class Pipeline:
         self._cache = cache
         self._query_log = query_log
         self._metrics = metrics
+        self._defaults = defaults
+        self._max_results = max_results
 
     async def ask(self, question: Question) -> AsyncGenerator[Event, None]:
         """Yield what happens, ending with the ``Answer``; closing the iterator stops the generation.
@@ -125,24 +128,26 @@ class Pipeline:
         answerer = self._answerers.get(question.provider)
         # The epoch is read before the retrieval: whatever changes from here on makes the answer uncacheable.
         collection = await self._collection(question)
-        key = self._cache_key(question, collection, answerer)
+        options = question.retrieval.options(
+            self._defaults, CollectionSettings.read(collection.settings), self._max_results
+        )
+        key = self._cache_key(question, options, collection, answerer)
         use_cache = question.use_cache and self._cache.enabled
         if use_cache and (cached := await self._cached(key, collection)) is not None:
             answer = cached
             yield Delta(answer.text)
         else:
             scope = Scope(question.tenant_id, collection.id)
-            retrieval = await self._retriever.search(scope, question.text, question.strategy, question.top_k)
-            relevant = _relevant(retrieval.passages, question)
-            yield Retrieved(relevant)
+            retrieval = await self._retriever.search(scope, question.text, options)
+            yield Retrieved(retrieval.passages)
             answer = Answer(ABSTENTION, False, [], answerer.name, answerer.model, timings_ms=retrieval.timings_ms)
-            if relevant:
-                async for delta in self._generate(question, answerer, relevant, answer):
+            if retrieval.passages:
+                async for delta in self._generate(question, answerer, retrieval.passages, answer):
                     yield delta
             else:
                 yield Delta(answer.text)
             answer.cache_status = "miss" if use_cache else "bypass"
-            if use_cache:
+            if use_cache and retrieval.complete:
                 await self._store(key, collection, answer, retrieval.passages)
         answer.timings_ms["total"] = (perf_counter() - start) * 1000
         self._record(question, collection.id, answer)
@@ -185,14 +190,14 @@ class Pipeline:
         answer.text = text if answer.grounded else ABSTENTION
         answer.timings_ms |= {"generate": (generated - start) * 1000, "cite": (perf_counter() - generated) * 1000}
 
-    def _cache_key(self, question: Question, collection: Collection, answerer: Answerer) -> CacheKey:
+    def _cache_key(
+        self, question: Question, options: RetrievalOptions, collection: Collection, answerer: Answerer
+    ) -> CacheKey:
         return CacheKey(
             tenant_id=question.tenant_id,
             collection_id=collection.id,
             question=question.text,
-            strategy=question.strategy,
-            top_k=question.top_k,
-            threshold=question.threshold,
+            retrieval=self._retriever.key(options),
             embedding=str(self._embedder.identity),
             prompt_version=PROMPT_VERSION,
             provider=answerer.name,
@@ -248,14 +253,3 @@ class Pipeline:
                     "created_at": datetime.now(UTC),
                 }
             )
-
-
-def _relevant(passages: Sequence[Passage], question: Question) -> Sequence[Passage]:
-    """The passages, or none of them when even the nearest is too far from the question's meaning.
-
-    A search by words alone has no cosine: there, a common word is all the evidence asked for.
-    """
-    if question.strategy is Strategy.SPARSE:
-        return passages
-    best = max((p.dense_score for p in passages if p.dense_score is not None), default=0.0)
-    return passages if best >= question.threshold else []

@@ -20,10 +20,10 @@ from app.answer.pipeline import Answer, Delta, Event, Question, Retrieved
 from app.api.deps import QueryPrincipal, ServicesDep
 from app.api.errors import PROBLEM_RESPONSES, of_error, of_unexpected, request_id_of
 from app.api.middleware import CLIENT_LEFT
+from app.api.retrieval import RetrievalFields
 from app.auth.keys import Principal
 from app.errors import AnchorageError, ErrorCode
-from app.services import Services
-from app.settings import AnswerProvider, Strategy
+from app.settings import AnswerProvider
 
 log = structlog.get_logger()
 HEARTBEAT_SECONDS = 15
@@ -40,18 +40,17 @@ QueryText = Annotated[
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=_NO_NUL)]
 
 
-class QueryRequest(BaseModel):
-    """A question; what is left out follows the service's settings."""
+class QueryRequest(RetrievalFields):
+    """A question; what is left out follows the collection's settings, then the service's."""
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"query": "How do I set the number of connections?", "top_k": 5}]},
+        json_schema_extra={
+            "examples": [{"query": "How do I set the number of connections?", "filters": {"lang": "en"}, "top_k": 5}]
+        },
     )
     query: QueryText
     collection: Name | None = Field(None, description="Which documents to ask; the default collection if absent.")
-    top_k: int = Field(5, ge=1, le=100, description="How many passages the answer may use.")
-    strategy: Strategy | None = Field(None, description="How passages are found.")
-    threshold: float | None = Field(None, ge=0, le=1, description="Least cosine of the best passage; else it abstains.")
     provider: AnswerProvider | None = Field(None, description="Who writes the answer.")
     use_cache: bool = True
     stream: bool = Field(False, description="Server-sent events; so does `Accept: text/event-stream`.")
@@ -112,7 +111,7 @@ async def query(request: Request, body: QueryRequest, services: ServicesDep, pri
     or ``error`` with a problem. ``done`` carries the final answer, whose citations are checked. A client that leaves
     ends the generation.
     """
-    question = _question(request, body, services, principal)
+    question = _question(request, body, principal)
     events = services.pipeline.ask(question)
     if body.stream or "text/event-stream" in request.headers.get("accept", ""):
         # What fails before there is anything to stream is an error with its own status.
@@ -128,16 +127,13 @@ async def query(request: Request, body: QueryRequest, services: ServicesDep, pri
     return Response(status_code=CLIENT_LEFT) if answer is None else _response(answer, question.request_id)
 
 
-def _question(request: Request, body: QueryRequest, services: Services, principal: Principal) -> Question:
-    settings = services.settings
+def _question(request: Request, body: QueryRequest, principal: Principal) -> Question:
     return Question(
         tenant_id=principal.tenant_id,
         request_id=request_id_of(request),
         text=body.query,
         collection=body.collection,
-        strategy=body.strategy or settings.default_retrieval_strategy,
-        top_k=min(body.top_k, settings.max_retrieval_results),
-        threshold=settings.similarity_threshold if body.threshold is None else body.threshold,
+        retrieval=body.wishes(),
         provider=body.provider,
         use_cache=body.use_cache,
     )

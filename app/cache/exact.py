@@ -18,19 +18,20 @@ from app.cache.store import CacheStore
 log = structlog.get_logger()
 ABSTENTION_TTL_S = 60
 # Part of every key: raise it when the form of an entry changes.
-ENTRY_FORM = "2"
+ENTRY_FORM = "3"
 
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """Everything that an answer depends on, but for the documents: those are the epoch's."""
+    """Everything that an answer depends on, but for the documents: those are the epoch's.
+
+    ``retrieval`` stands for the filters and every setting of the retrieval.
+    """
 
     tenant_id: UUID
     collection_id: UUID
     question: str
-    strategy: str
-    top_k: int
-    threshold: float
+    retrieval: str
     embedding: str
     prompt_version: str
     provider: str
@@ -40,8 +41,8 @@ class CacheKey:
         """A name for the entry; questions that differ in case, spaces or closing punctuation share it."""
         parts = [
             ENTRY_FORM,
-            *(str(self.tenant_id), str(self.collection_id), normalise(self.question), self.strategy, str(self.top_k)),
-            *(repr(self.threshold), self.embedding, self.prompt_version, self.provider, self.model),
+            *(str(self.tenant_id), str(self.collection_id), normalise(self.question), self.retrieval),
+            *(self.embedding, self.prompt_version, self.provider, self.model),
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

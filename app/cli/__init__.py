@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from app.cli import client, operate
+from app.cli import client, evaluate, operate
 from app.errors import AnchorageError
 
 application = typer.Typer(
@@ -17,6 +17,7 @@ for _verb in (
     *(client.ingest, client.ask),
 ):
     application.command()(_verb)
+application.command("eval")(evaluate.evaluate)
 application.add_typer(operate.keys, name="keys")
 
 

@@ -140,17 +140,26 @@ def _tell_ingest(outcome: dict[str, list[Any]], *, as_json: bool) -> None:
 
 
 def _client(url: str, key: str | None, key_file: Path | None, ca_file: Path | None) -> httpx.Client:
-    if key is None:
-        file = key_file or Path(os.environ.get("DATA_DIR", "var")) / "api-key"
-        if not file.exists():
-            raise ConfigurationError(
-                "No API key: set ANCHORAGE_API_KEY, or name a file with --api-key-file. `anchorage serve` makes one."
-            )
-        key = file.read_text().strip()
-    trust = ssl.create_default_context(cafile=str(ca_file)) if ca_file else True
-    return httpx.Client(
-        base_url=url, headers={"Authorization": f"Bearer {key}"}, verify=trust, timeout=httpx.Timeout(120, connect=5)
-    )
+    headers = {"Authorization": f"Bearer {api_key_of(key, key_file)}"}
+    timeout = httpx.Timeout(120, connect=5)
+    return httpx.Client(base_url=url, headers=headers, verify=trust_of(ca_file), timeout=timeout)
+
+
+def api_key_of(key: str | None, key_file: Path | None) -> str:
+    """The key that was given, or that of the file, or `anchorage serve`'s own. Raises ConfigurationError."""
+    if key is not None:
+        return key
+    file = key_file or Path(os.environ.get("DATA_DIR", "var")) / "api-key"
+    if not file.exists():
+        raise ConfigurationError(
+            "No API key: set ANCHORAGE_API_KEY, or name a file with --api-key-file. `anchorage serve` makes one."
+        )
+    return file.read_text().strip()
+
+
+def trust_of(ca_file: Path | None) -> ssl.SSLContext | bool:
+    """What certificates are checked against."""
+    return ssl.create_default_context(cafile=str(ca_file)) if ca_file else True
 
 
 def _request(client: httpx.Client, method: str, path: str, **options: Any) -> httpx.Response:

@@ -24,7 +24,7 @@ async def diagnose(settings: Settings) -> dict[str, str | None]:
             raise RuntimeError(f"migrations {', '.join(missing)} are missing: run `anchorage migrate`")
 
     async def index() -> None:
-        opened = open_index(settings, identity)
+        opened = open_index(settings, identity, database)
         try:
             await opened.prepare()
             await opened.check()

@@ -26,7 +26,7 @@ BATCH = 256
 # More than the clocks of the hosts may differ.
 MARGIN = timedelta(minutes=1)
 Progress = Callable[[int, int], None]
-Visible = tuple[Chunk, DocumentVersion]
+Visible = tuple[Chunk, DocumentVersion, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ class Reindexer:
         after: UUID | None = None
         while batch := await self._visible_after(after):
             after = batch[-1][0].id
-            present = await self._index.present([chunk.id for chunk, _ in batch])
-            missing = [(chunk, version) for chunk, version in batch if chunk.id not in present]
+            present = await self._index.present([chunk.id for chunk, *_ in batch])
+            missing = [visible for visible in batch if visible[0].id not in present]
             if missing:
                 await self._write(self._index, missing)
                 added += len(missing)
@@ -147,7 +147,7 @@ class Reindexer:
 
     async def _visible_after(self, after: UUID | None, only: Sequence[ColumnElement[bool]] = ()) -> list[Visible]:
         query = (
-            select(Chunk, DocumentVersion)
+            select(Chunk, DocumentVersion, Document.source)
             .options(undefer(Chunk.embedding))
             .join(DocumentVersion, DocumentVersion.id == Chunk.version_id)
             .join(Document, Document.current_version_id == Chunk.version_id)
@@ -158,16 +158,18 @@ class Reindexer:
         if after is not None:
             query = query.where(Chunk.id > after)
         async with self._database.session(reading=True) as session:
-            return [(chunk, version) for chunk, version in await session.execute(query)]
+            return [(chunk, version, source) for chunk, version, source in await session.execute(query)]
 
     async def _write(self, target: VectorIndex, batch: Sequence[Visible]) -> None:
         await self._embed_anew(batch)
-        await target.upsert([point_of(version, chunk, self._embedder, self._sparse) for chunk, version in batch])
+        await target.upsert(
+            [point_of(version, source, chunk, self._embedder, self._sparse) for chunk, version, source in batch]
+        )
 
     async def _embed_anew(self, batch: Sequence[Visible]) -> None:
         """Vectors for those that have none of this model's: of another model, or from before they were kept."""
         wanting: list[tuple[Chunk, str, str]] = []
-        for chunk, version in batch:
+        for chunk, version, _ in batch:
             text = embedding_text(version.title or "", chunk.heading_path, chunk.text, self._embedder.token_offsets)
             digest = embedding_hash(self._embedder.identity, text)
             if chunk.embedding is None or chunk.embedding_hash != digest:

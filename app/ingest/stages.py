@@ -128,6 +128,7 @@ class Stages:
     async def write(self, claim: Claim, *, again: bool = False) -> None:
         """Write the points that are not written yet; ``again`` writes all."""
         version = await self._version(claim)
+        source = await self._source(claim)
         written = 0 if again else await self._written(claim)
         while True:
             async with self._database.session(reading=True) as session:
@@ -142,7 +143,7 @@ class Stages:
                 ).all()
             if not rows:
                 return
-            await self._index.upsert([point_of(version, row, self._embedder, self._sparse) for row in rows])
+            await self._index.upsert([point_of(version, source, row, self._embedder, self._sparse) for row in rows])
             written = rows[-1].position + 1
             async with self._database.session() as session:
                 advance(await hold(session, claim), "index", written, version.chunk_count)
@@ -221,6 +222,10 @@ class Stages:
             known |= {digest: stored_vector(vector) for digest, vector in zip(texts, made, strict=True)}
         return {row.id: known[row.embedding_hash] for row in batch}
 
+    async def _source(self, claim: Claim) -> str:
+        async with self._database.session(reading=True) as session:
+            return await session.scalar(select(Document.source).where(Document.id == claim.document_id)) or ""
+
     async def _written(self, claim: Claim) -> int:
         """How many points an attempt before this one has written."""
         async with self._database.session(reading=True) as session:
@@ -229,9 +234,10 @@ class Stages:
         return done
 
 
-def point_of(version: DocumentVersion, row: Chunk, embedder: Embedder, sparse: Bm25Encoder) -> Point:
+def point_of(version: DocumentVersion, source: str, row: Chunk, embedder: Embedder, sparse: Bm25Encoder) -> Point:
     """A chunk as the index sees it. Its vector must be there."""
-    text = embedding_text(version.title or "", row.heading_path, row.text, embedder.token_offsets)
+    title = version.title or ""
+    text = embedding_text(title, row.heading_path, row.text, embedder.token_offsets)
     return Point(
         row.id,
         version.tenant_id,
@@ -241,6 +247,9 @@ def point_of(version: DocumentVersion, row: Chunk, embedder: Embedder, sparse: B
         read_vector(row.embedding or b""),
         sparse.document(text),
         version.attributes,
+        source=source,
+        title=title,
+        media_type=version.media_type,
     )
 
 

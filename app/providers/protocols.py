@@ -124,3 +124,16 @@ class Answerer(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class Reranker(Protocol):
+    """Judges how well passages answer a question. Raises ``ProviderError`` when its server fails."""
+
+    @property
+    def model(self) -> str: ...
+
+    async def scores(self, question: str, texts: Sequence[str]) -> list[float]:
+        """One score a text, in order; higher is better, and only their order has a meaning."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""Reciprocal rank fusion (Cormack, Clarke and Buettcher 2009)."""
+"""Joining the ranking by meaning and the ranking by words."""
 
 from __future__ import annotations
 
@@ -10,13 +10,46 @@ RANK_CONSTANT = 60
 Item = TypeVar("Item", bound=Hashable)
 
 
-def reciprocal_rank_fusion(rankings: Sequence[Sequence[Item]], k: int = RANK_CONSTANT) -> list[tuple[Item, float]]:
-    """Join rankings, best first; an item scores 1 / (k + rank) for each list it stands in, ranks from 1.
+def reciprocal_rank_fusion(
+    rankings: Sequence[Sequence[Item]], weights: Sequence[float] | None = None, k: int = RANK_CONSTANT
+) -> list[tuple[Item, float]]:
+    """Join rankings, best first; an item scores weight / (k + rank) for each list it stands in, ranks from 1.
 
-    Ties keep the order of first appearance, so the outcome is the same every time.
+    Reciprocal rank fusion (Cormack, Clarke and Buettcher 2009). Weights are 1 if absent. Ties keep the order of first
+    appearance, so the outcome is the same every time.
     """
     scores: dict[Item, float] = {}
-    for ranking in rankings:
+    for ranking, weight in zip(rankings, weights or [1.0] * len(rankings), strict=True):
         for rank, item in enumerate(ranking, start=1):
-            scores[item] = scores.get(item, 0.0) + 1.0 / (k + rank)
+            scores[item] = scores.get(item, 0.0) + weight / (k + rank)
+    return _best_first(scores)
+
+
+def weighted_fusion(
+    rankings: Sequence[Sequence[tuple[Item, float]]], weights: Sequence[float]
+) -> list[tuple[Item, float]]:
+    """Join rankings, best first, by the weighted mean of their scores, each list's scaled from 0 to 1.
+
+    A convex combination (Bruch, Gai and Ingber 2023, "An Analysis of Fusion Functions for Hybrid Retrieval"): unlike
+    ranks, it keeps by how much one passage is better than the next. An item that a list does not hold scores 0 there;
+    weights count by their ratio. Ties keep the order of first appearance.
+    """
+    scores: dict[Item, float] = {}
+    total = sum(weights)
+    for ranking, weight in zip(rankings, weights, strict=True):
+        for item, scaled in scaled_scores(ranking):
+            scores[item] = scores.get(item, 0.0) + weight / total * scaled
+    return _best_first(scores)
+
+
+def scaled_scores(ranking: Sequence[tuple[Item, float]]) -> list[tuple[Item, float]]:
+    """The scores from 0 (the least of the list) to 1 (the best); 1 for all where all are equal."""
+    if not ranking:
+        return []
+    low, high = min(score for _, score in ranking), max(score for _, score in ranking)
+    span = high - low
+    return [(item, (score - low) / span if span > 0 else 1.0) for item, score in ranking]
+
+
+def _best_first(scores: dict[Item, float]) -> list[tuple[Item, float]]:
     return sorted(scores.items(), key=lambda pair: -pair[1])

@@ -1,22 +1,26 @@
-"""From a question to ranked passages: the index proposes, the database decides what is visible."""
+"""From a question to ranked passages: the index proposes, the database decides what is visible, the stages rank."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+import numpy as np
 
-from app.db.models import Chunk, Document
 from app.db.session import Database
 from app.providers.protocols import Embedder
-from app.retrieval.fusion import reciprocal_rank_fusion
-from app.settings import Strategy
+from app.retrieval.candidates import Candidate, Dropped, RerankOutcome, Row, Stage, Standing
+from app.retrieval.diversity import maximal_marginal_relevance
+from app.retrieval.expansion import joined
+from app.retrieval.fusion import reciprocal_rank_fusion, scaled_scores, weighted_fusion
+from app.retrieval.options import RetrievalOptions
+from app.retrieval.rerank import RerankStep
+from app.retrieval.visible import read_neighbours, read_visible
+from app.settings import Fusion, Strategy
 from app.vectors.bm25 import Bm25Encoder
-from app.vectors.protocols import Hit, Scope, VectorIndex
+from app.vectors.protocols import Hit, Scope, Vector, VectorIndex
 
 # Each list is read deeper than what is asked for: fusion gains from it.
 DEPTH_FACTOR = 4
@@ -24,13 +28,16 @@ MIN_DEPTH = 40
 # Where points of versions that are about to be removed take the places, it is read deeper still, up to here.
 DEEPER = 4
 MAX_DEPTH = 10_240
+# So many of the best are weighed against each other for diversity.
+MMR_CANDIDATES = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
     """A visible chunk. ``score`` ranks it; the others say why: cosine and BM25, and the ranks (from 1) by each.
 
-    None stands where that search did not propose it.
+    None stands where that search did not propose it. With ``expand`` the ``text`` holds its neighbours too, the chunks
+    from ``first`` to ``last`` of the version; the passage is cited by the chunk that was found.
     """
 
     chunk_id: UUID
@@ -46,103 +53,249 @@ class Passage:
     sparse_score: float | None
     dense_rank: int | None
     sparse_rank: int | None
+    first: int
+    last: int
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """The passages, best first, and what each step took, in milliseconds."""
+    """The passages, best first, and what each step took, in milliseconds.
+
+    ``candidates`` are all that were weighed, in the order of the last stage that each came to; ``rerank`` is None when
+    no reranking was asked for.
+    """
 
     passages: list[Passage]
     timings_ms: dict[str, float]
+    candidates: list[Candidate] = field(default_factory=list)
+    rerank: RerankOutcome | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every stage that was asked for was done."""
+        return self.rerank is None or self.rerank.applied
+
+
+@dataclass(frozen=True, slots=True)
+class _Proposed:
+    """Visible hits of both searches, and the hits that are not visible."""
+
+    rows: Mapping[UUID, Row]
+    dense: Sequence[Hit]
+    sparse: Sequence[Hit]
+    hidden: Sequence[Candidate]
 
 
 class Retriever:
     """Searches one collection of one tenant."""
 
-    def __init__(self, database: Database, index: VectorIndex, embedder: Embedder, sparse: Bm25Encoder) -> None:
+    def __init__(
+        self,
+        database: Database,
+        index: VectorIndex,
+        embedder: Embedder,
+        sparse: Bm25Encoder,
+        rerank: RerankStep,
+    ) -> None:
         self._database = database
         self._index = index
         self._embedder = embedder
         self._sparse = sparse
+        self._rerank = rerank
 
-    async def search(self, scope: Scope, question: str, strategy: Strategy, top_k: int) -> Retrieval:
-        """Find the ``top_k`` best visible passages.
+    def key(self, options: RetrievalOptions) -> str:
+        """What, beside documents and question, decides the outcome: equal keys, equal outcome."""
+        return f"{options!r} {self._rerank.model if options.rerank else ''}"
+
+    async def search(self, scope: Scope, question: str, options: RetrievalOptions) -> Retrieval:
+        """Find the best visible passages.
 
         Raises:
             DependencyUnavailableError: the index or the database does not answer.
         """
+        timings: dict[str, float] = {}
         start = perf_counter()
-        dense = await self._embedder.embed_query(question) if strategy is not Strategy.SPARSE else None
-        sparse = self._sparse.query(question) if strategy is not Strategy.DENSE else None
-        timings = {"embed": perf_counter() - start, "search": 0.0, "read": 0.0}
-        depth = wanted = max(MIN_DEPTH, top_k * DEPTH_FACTOR)
+        dense = await self._embedder.embed_query(question) if options.strategy is not Strategy.SPARSE else None
+        timings["embed"] = perf_counter() - start
+        proposed = await self._propose(scope, question, dense, options, timings)
+        candidates = _fuse(proposed, options)
+        cosines = await self._cosines(candidates, dense, options)
+        ranked = _similar(candidates, cosines, options)
+        outcome = None
+        if options.rerank:
+            start = perf_counter()
+            ranked, outcome = await self._rerank.apply(question, ranked, options.top_k)
+            timings["rerank"] = perf_counter() - start
+        if options.mmr_lambda is not None and ranked:
+            start = perf_counter()
+            ranked = await self._diverse(ranked, options.mmr_lambda, options.top_k)
+            timings["mmr"] = perf_counter() - start
+        chosen = ranked[: options.top_k]
+        for candidate in ranked[options.top_k :]:
+            candidate.dropped = Dropped.TOP_K
+        if options.expand:
+            start = perf_counter()
+            passages = await self._expanded(scope, chosen, options.expand)
+            timings["expand"] = perf_counter() - start
+        else:
+            passages = [_passage(candidate, [candidate.visible]) for candidate in chosen]
+        unlike = [c for c in candidates if c.dropped in (Dropped.THRESHOLD, Dropped.MIN_SIMILARITY)]
+        return Retrieval(
+            passages,
+            {step: seconds * 1000 for step, seconds in timings.items()},
+            [*ranked, *unlike, *proposed.hidden],
+            outcome,
+        )
+
+    async def _propose(
+        self, scope: Scope, question: str, dense: Vector | None, options: RetrievalOptions, timings: dict[str, float]
+    ) -> _Proposed:
+        """Both searches, and what of them is visible: deeper while what is not takes the places."""
+        sparse = self._sparse.query(question) if options.strategy is not Strategy.DENSE else None
+        depth = wanted = max(MIN_DEPTH, options.top_k * DEPTH_FACTOR)
+        timings |= {"search": 0.0, "read": 0.0}
         while True:
             start = perf_counter()
-            proposed = await self._index.search(scope, dense, sparse, depth)
+            proposed = await self._index.search(scope, dense, sparse, depth, options.filters)
             searched = perf_counter()
-            rows = await self._visible(scope, {hit.chunk_id for hits in proposed for hit in hits})
+            ids = {hit.chunk_id for hits in proposed for hit in hits}
+            rows = await read_visible(self._database, scope, ids, options.filters)
             timings["search"] += searched - start
             timings["read"] += perf_counter() - searched
             seen = [[hit for hit in hits if hit.chunk_id in rows][:wanted] for hits in proposed]
             whole = all(len(hits) < depth or len(kept) == wanted for hits, kept in zip(proposed, seen, strict=True))
             if whole or depth >= MAX_DEPTH:
-                break
+                return _Proposed(rows, seen[0], seen[1], _hidden(proposed, rows))
             depth *= DEEPER
-        return Retrieval(
-            _fused(rows, seen[0], seen[1], top_k), {step: seconds * 1000 for step, seconds in timings.items()}
+
+    async def _cosines(
+        self, candidates: Sequence[Candidate], dense: Vector | None, options: RetrievalOptions
+    ) -> dict[UUID, float]:
+        """The cosine of each candidate that the search by meaning proposed; of all where that decides."""
+        known = {c.chunk_id: cosine for c in candidates if (cosine := c.score(Stage.DENSE)) is not None}
+        others = [c.chunk_id for c in candidates if c.chunk_id not in known]
+        # What that search did not propose is farther from the question than all that it did.
+        if dense is None or not others or not 0 < options.min_similarity <= min(known.values(), default=0.0):
+            return known
+        vectors = await self._index.vectors(others)
+        return known | {chunk_id: float(vector @ dense) for chunk_id, vector in vectors.items()}
+
+    async def _diverse(self, ranked: Sequence[Candidate], mix: float, top_k: int) -> list[Candidate]:
+        """The ``top_k`` that are relevant and unlike each other, then the others in their order."""
+        pool = list(ranked[: max(MMR_CANDIDATES, top_k)])
+        if any(Stage.RERANK in candidate.standings for candidate in pool):
+            # Scores of two stages can't be compared; a reranker sees more candidates than are asked for.
+            pool = [candidate for candidate in pool if Stage.RERANK in candidate.standings]
+        vectors = await self._index.vectors([candidate.chunk_id for candidate in pool])
+        # One whose point has just been removed can't be compared; it stays behind.
+        pool = [candidate for candidate in pool if candidate.chunk_id in vectors]
+        if not pool:
+            return list(ranked)
+        relevance = [score for _, score in scaled_scores([(n, c.final_score) for n, c in enumerate(pool)])]
+        matrix = np.stack([vectors[candidate.chunk_id] for candidate in pool])
+        chosen = []
+        for rank, (position, score) in enumerate(maximal_marginal_relevance(relevance, matrix, mix, top_k), start=1):
+            pool[position].standings[Stage.MMR] = Standing(rank, score)
+            chosen.append(pool[position])
+        return [*chosen, *(candidate for candidate in ranked if Stage.MMR not in candidate.standings)]
+
+    async def _expanded(self, scope: Scope, chosen: Sequence[Candidate], reach: int) -> list[Passage]:
+        """Passages with their neighbours; a chunk that a better passage took in is not said again."""
+        runs = await read_neighbours(self._database, scope, [candidate.visible for candidate in chosen], reach)
+        passages: list[Passage] = []
+        taken: dict[UUID, UUID] = {}
+        for candidate in chosen:
+            if candidate.chunk_id in taken:
+                candidate.dropped, candidate.merged_into = Dropped.MERGED, taken[candidate.chunk_id]
+                continue
+            run = _untaken(runs[candidate.chunk_id], candidate.chunk_id, taken)
+            taken |= {row.chunk_id: candidate.chunk_id for row in run}
+            passages.append(_passage(candidate, run))
+        return passages
+
+
+def _untaken(run: Sequence[Row], hit: UUID, taken: Mapping[UUID, UUID]) -> list[Row]:
+    """The part of the run around the hit up to what other passages hold already."""
+    at = next(index for index, row in enumerate(run) if row.chunk_id == hit)
+    first, last = at, at
+    while first > 0 and run[first - 1].chunk_id not in taken:
+        first -= 1
+    while last + 1 < len(run) and run[last + 1].chunk_id not in taken:
+        last += 1
+    return list(run[first : last + 1])
+
+
+def _fuse(proposed: _Proposed, options: RetrievalOptions) -> list[Candidate]:
+    """All visible hits in one order. The lists hold nothing else: what is gone moves nobody's rank."""
+    lists = [(Stage.DENSE, proposed.dense), (Stage.SPARSE, proposed.sparse)]
+    found = {hit.chunk_id: Candidate(hit.chunk_id, proposed.rows[hit.chunk_id]) for _, hits in lists for hit in hits}
+    for stage, hits in lists:
+        for rank, hit in enumerate(hits, start=1):
+            found[hit.chunk_id].standings[stage] = Standing(rank, hit.score)
+    weights = [options.weights.dense, options.weights.sparse]
+    if options.strategy is not Strategy.HYBRID:
+        weights = [1.0, 1.0]
+    if options.fusion is Fusion.RRF:
+        # Equal weights give the method's own scores.
+        mean = sum(weights) / 2
+        fused = reciprocal_rank_fusion(
+            [[hit.chunk_id for hit in hits] for _, hits in lists], [weight / mean for weight in weights]
         )
-
-    async def _visible(self, scope: Scope, proposed: Collection[UUID]) -> Mapping[UUID, Any]:
-        """Of the proposed chunks those of current versions in this tenant's collection."""
-        if not proposed:
-            return {}
-        async with self._database.session(reading=True) as session:
-            # Columns, not objects: most of what is read only decides what is visible.
-            rows = await session.execute(
-                select(
-                    Chunk.id,
-                    Chunk.document_id,
-                    Chunk.version_id,
-                    Document.title,
-                    Document.source,
-                    Chunk.text,
-                    Chunk.heading_path,
-                    Chunk.page,
-                )
-                .join(Document, Document.current_version_id == Chunk.version_id)
-                .where(
-                    Chunk.id.in_(proposed),
-                    Document.tenant_id == scope.tenant_id,
-                    Document.collection_id == scope.collection_id,
-                )
-            )
-            return {row.id: row for row in rows}
+    else:
+        fused = weighted_fusion([[(hit.chunk_id, hit.score) for hit in hits] for _, hits in lists], weights)
+    for rank, (chunk_id, score) in enumerate(fused, start=1):
+        found[chunk_id].standings[Stage.FUSION] = Standing(rank, score)
+    return [found[chunk_id] for chunk_id, _ in fused]
 
 
-def _fused(rows: Mapping[UUID, Any], dense: Sequence[Hit], sparse: Sequence[Hit], top_k: int) -> list[Passage]:
-    """The best passages of both lists, which hold visible chunks only: what is gone moves nobody's rank."""
-    by_meaning = {hit.chunk_id: (rank, hit.score) for rank, hit in enumerate(dense, start=1)}
-    by_words = {hit.chunk_id: (rank, hit.score) for rank, hit in enumerate(sparse, start=1)}
-    passages = []
-    for chunk_id, score in reciprocal_rank_fusion([list(by_meaning), list(by_words)])[:top_k]:
-        row = rows[chunk_id]
-        dense_rank, cosine = by_meaning.get(chunk_id, (None, None))
-        sparse_rank, bm25 = by_words.get(chunk_id, (None, None))
-        passages.append(
-            Passage(
-                chunk_id=chunk_id,
-                document_id=row.document_id,
-                version_id=row.version_id,
-                title=row.title,
-                source=row.source,
-                text=row.text,
-                heading_path=tuple(row.heading_path),
-                page=row.page,
-                score=score,
-                dense_score=cosine,
-                sparse_score=bm25,
-                dense_rank=dense_rank,
-                sparse_rank=sparse_rank,
-            )
-        )
-    return passages
+def _similar(
+    candidates: Sequence[Candidate], cosines: Mapping[UUID, float], options: RetrievalOptions
+) -> list[Candidate]:
+    """Those near enough to the question's meaning; none of them when even the nearest is too far from it.
+
+    A search by words alone has no cosine: there, a common word is all the evidence asked for.
+    """
+    if options.strategy is Strategy.SPARSE:
+        return list(candidates)
+    best = max(cosines.values(), default=0.0)
+    kept: list[Candidate] = []
+    for candidate in candidates:
+        if options.threshold > 0 and best < options.threshold:
+            candidate.dropped = Dropped.THRESHOLD
+        elif options.min_similarity > 0 and cosines.get(candidate.chunk_id, 0.0) < options.min_similarity:
+            candidate.dropped = Dropped.MIN_SIMILARITY
+        else:
+            kept.append(candidate)
+    return kept
+
+
+def _hidden(proposed: Sequence[Sequence[Hit]], rows: Mapping[UUID, Row]) -> list[Candidate]:
+    hidden: dict[UUID, Candidate] = {}
+    for stage, hits in zip((Stage.DENSE, Stage.SPARSE), proposed, strict=True):
+        for rank, hit in enumerate(hits, start=1):
+            if hit.chunk_id not in rows:
+                candidate = hidden.setdefault(hit.chunk_id, Candidate(hit.chunk_id, None, dropped=Dropped.NOT_VISIBLE))
+                candidate.standings[stage] = Standing(rank, hit.score)
+    return list(hidden.values())
+
+
+def _passage(candidate: Candidate, run: Sequence[Row]) -> Passage:
+    row = candidate.visible
+    dense, sparse = candidate.standings.get(Stage.DENSE), candidate.standings.get(Stage.SPARSE)
+    return Passage(
+        chunk_id=row.chunk_id,
+        document_id=row.document_id,
+        version_id=row.version_id,
+        title=row.title,
+        source=row.source,
+        text=joined([part.text for part in run]),
+        heading_path=row.heading_path,
+        page=row.page,
+        score=candidate.final_score,
+        dense_score=None if dense is None else dense.score,
+        sparse_score=None if sparse is None else sparse.score,
+        dense_rank=None if dense is None else dense.rank,
+        sparse_rank=None if sparse is None else sparse.rank,
+        first=run[0].position,
+        last=run[-1].position,
+    )

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import TextIO
 from uuid import UUID
 
+import numpy as np
 import qdrant_edge as edge
 import structlog
 
 from app.errors import ConfigurationError
+from app.vectors.edge_filters import condition
+from app.vectors.filters import Filter
 from app.vectors.protocols import Hit, Point, Scope, SparseVector, Vector, VectorIndex
 
 log = structlog.get_logger()
@@ -24,7 +27,6 @@ SHARD = "shard"
 # Building a graph would hold the interpreter for its whole time; an exact scan takes some ms at this size.
 NEVER_INDEX_KB = 10**9
 TENANT, COLLECTION, DOCUMENT, VERSION = "tenant_id", "collection_id", "document_id", "version_id"
-ATTRIBUTES = "metadata"
 
 
 class EdgeIndex:
@@ -108,9 +110,8 @@ class EdgeIndex:
                 {
                     TENANT: str(point.tenant_id),
                     COLLECTION: str(point.collection_id),
-                    DOCUMENT: str(point.document_id),
                     VERSION: str(point.version_id),
-                    ATTRIBUTES: dict(point.attributes),
+                    **point.fields(),
                 },
             )
             for point in points
@@ -175,10 +176,17 @@ class EdgeIndex:
         shutil.rmtree(generation._path)
 
     async def search(
-        self, scope: Scope, dense: Vector | None, sparse: SparseVector | None, limit: int
+        self,
+        scope: Scope,
+        dense: Vector | None,
+        sparse: SparseVector | None,
+        limit: int,
+        wanted: Filter | None = None,
     ) -> tuple[list[Hit], list[Hit]]:
         """Best hits by meaning and by words."""
         wall = _matching({TENANT: scope.tenant_id, COLLECTION: scope.collection_id})
+        if wanted is not None:
+            wall = edge.Filter(must=[wall, condition(wanted)])
         by_meaning: list[Hit] = []
         by_words: list[Hit] = []
         if dense is not None:
@@ -187,6 +195,15 @@ class EdgeIndex:
             vector = edge.SparseVector(sparse.indices, sparse.values)
             by_words = self._query(edge.Query.Nearest(vector, using="sparse"), wall, limit)
         return by_meaning, by_words
+
+    async def vectors(self, chunk_ids: Sequence[UUID]) -> dict[UUID, Vector]:
+        """The dense vectors of these chunks."""
+        found = self._open().retrieve([str(chunk_id) for chunk_id in chunk_ids], False, ["dense"])
+        return {
+            UUID(str(record.id)): np.asarray(record.vector["dense"], np.float32)
+            for record in found
+            if isinstance(record.vector, dict)
+        }
 
     async def check(self) -> None:
         """The engine is in this process: open is ready."""

@@ -1,4 +1,4 @@
-"""What the service needs of a vector index; ``qdrant.py`` and ``edge.py`` give it.
+"""What the service needs of a vector index; ``qdrant.py``, ``edge.py`` and ``pgvector.py`` give it.
 
 The index only *proposes* chunk ids. Whether a chunk is visible, and what its text is, is decided in
 the database. One physical index holds all tenants; every search is filtered by tenant and collection.
@@ -13,6 +13,8 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
+
+from app.vectors.filters import Filter, fields_of
 
 Vector = NDArray[np.float32]
 
@@ -29,7 +31,7 @@ class SparseVector:
 class Point:
     """One chunk as the index sees it. ``dense`` has shape (dimension,) and unit length.
 
-    ``attributes`` is the metadata of the document's version, which filters look at.
+    ``attributes`` is the metadata of the document's version; filters look at it, and at the three fields below it.
     """
 
     chunk_id: UUID
@@ -40,6 +42,19 @@ class Point:
     dense: Vector
     sparse: SparseVector
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    source: str = field(kw_only=True)
+    title: str = field(kw_only=True)
+    media_type: str = field(kw_only=True)
+
+    def fields(self) -> dict[str, Any]:
+        """What filters look at: the index keeps it beside the vectors."""
+        return fields_of(
+            document_id=str(self.document_id),
+            source=self.source,
+            title=self.title,
+            media_type=self.media_type,
+            attributes=self.attributes,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +76,8 @@ class Hit:
 class VectorIndex(Protocol):
     """Points of one embedding model: an index of another model's is another one, which it never touches.
 
-    Raises ``DependencyUnavailableError`` (dependency ``qdrant``) when the engine does not answer."""
+    Raises ``DependencyUnavailableError`` (dependency ``qdrant`` or ``postgres``) when the engine does not answer.
+    """
 
     async def prepare(self) -> None:
         """Create what is missing (idempotent); refuse an index of another dimension."""
@@ -104,9 +120,18 @@ class VectorIndex(Protocol):
         ...
 
     async def search(
-        self, scope: Scope, dense: Vector | None, sparse: SparseVector | None, limit: int
+        self,
+        scope: Scope,
+        dense: Vector | None,
+        sparse: SparseVector | None,
+        limit: int,
+        wanted: Filter | None = None,
     ) -> tuple[list[Hit], list[Hit]]:
-        """Best hits by meaning and by words, in one round trip; a side that was not asked is empty."""
+        """Best hits by meaning and by words that match the filter, in one round trip; a side not asked is empty."""
+        ...
+
+    async def vectors(self, chunk_ids: Sequence[UUID]) -> dict[UUID, Vector]:
+        """The dense vectors of these chunks, shape (dimension,) and unit length; what is gone is left out."""
         ...
 
     async def check(self) -> None:

@@ -8,15 +8,17 @@ from copy import copy
 from uuid import UUID
 
 import httpx
+import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from app.errors import DependencyUnavailableError
 from app.providers.protocols import EmbeddingIdentity
+from app.vectors.filters import Filter
 from app.vectors.protocols import Hit, Point, Scope, SparseVector, Vector, VectorIndex
+from app.vectors.qdrant_filters import condition
 
 TENANT, COLLECTION, DOCUMENT, VERSION = "tenant_id", "collection_id", "document_id", "version_id"
-ATTRIBUTES = "metadata"
 
 
 class QdrantIndex:
@@ -129,9 +131,8 @@ class QdrantIndex:
                 payload={
                     TENANT: str(point.tenant_id),
                     COLLECTION: str(point.collection_id),
-                    DOCUMENT: str(point.document_id),
                     VERSION: str(point.version_id),
-                    ATTRIBUTES: dict(point.attributes),
+                    **point.fields(),
                 },
             )
             for point in points
@@ -163,10 +164,17 @@ class QdrantIndex:
         return found.count
 
     async def search(
-        self, scope: Scope, dense: Vector | None, sparse: SparseVector | None, limit: int
+        self,
+        scope: Scope,
+        dense: Vector | None,
+        sparse: SparseVector | None,
+        limit: int,
+        wanted: Filter | None = None,
     ) -> tuple[list[Hit], list[Hit]]:
         """Best hits by meaning and by words, in one request."""
         wall = _matching({TENANT: scope.tenant_id, COLLECTION: scope.collection_id})
+        if wanted is not None:
+            wall = models.Filter(must=[wall, condition(wanted)])
         sides: list[str] = []
         requests: list[models.QueryRequest] = []
         if dense is not None:
@@ -185,6 +193,18 @@ class QdrantIndex:
             for side, answer in zip(sides, answers, strict=True)
         }
         return found.get("dense", []), found.get("sparse", [])
+
+    async def vectors(self, chunk_ids: Sequence[UUID]) -> dict[UUID, Vector]:
+        """The dense vectors of these chunks."""
+        async with _translated():
+            found = await self._client.retrieve(
+                self._alias, [str(chunk_id) for chunk_id in chunk_ids], with_payload=False, with_vectors=["dense"]
+            )
+        return {
+            UUID(str(record.id)): np.asarray(record.vector["dense"], np.float32)
+            for record in found
+            if isinstance(record.vector, dict)
+        }
 
     async def check(self) -> None:
         """Return when the server answers and knows the alias."""

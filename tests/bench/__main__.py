@@ -7,19 +7,20 @@ import asyncio
 import sys
 from pathlib import Path
 
-from tests.bench import abstention, embedding
+from tests.bench import abstention, embedding, retrieval
 
 
 def main() -> int:
     """Print each benchmark; those that need the data sets say when they are absent."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the data sets")
+    parser.add_argument("--data", type=Path, default=retrieval.DATASETS, help="folder of the data sets")
     options = parser.parse_args()
     asyncio.run(embedding.main())
     if not (options.data / "xquad-en").is_dir():
-        print(f"abstention: no data sets at {options.data}; name their folder with --data", file=sys.stderr)  # noqa: T201
+        print(f"abstention, retrieval: no data sets at {options.data}; name their folder with --data", file=sys.stderr)  # noqa: T201
         return 1
     asyncio.run(abstention.main(options.data))
+    asyncio.run(retrieval.main(options.data))
     return 0
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from tests.prove import deployment, embedded, kills, scale, suites
+from tests.prove import deployment, embedded, kills, retrieval, scale, suites
 from tests.prove.scorecard import FILE, Figure, write
 
 PARTS: dict[str, Callable[[], list[Figure]]] = {
     "embedded": embedded.measure,
+    "retrieval": retrieval.measure,
     "up": deployment.measure,
     "kills": kills.measure,
     "scale": scale.measure,

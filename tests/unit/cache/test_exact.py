@@ -10,7 +10,7 @@ import pytest
 from app.cache.exact import CacheKey, ExactCache, normalise
 from app.cache.store import MemoryStore
 
-KEY = CacheKey(uuid4(), uuid4(), "How much?", "hybrid", 5, 0.25, "model@1/384/l2", "1", "extractive", "sentences-1")
+KEY = CacheKey(uuid4(), uuid4(), "How much?", "hybrid 5", "model@1/384/l2", "1", "extractive", "sentences-1")
 
 
 @pytest.mark.parametrize("other", ["how much", "  HOW   much ?", "\uff28ow much"])
@@ -26,7 +26,7 @@ def test_other_questions_do_not(other: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"tenant_id": uuid4()}, {"collection_id": uuid4()}, {"strategy": "dense"}, {"top_k": 6}, {"threshold": 0.5},
+        {"tenant_id": uuid4()}, {"collection_id": uuid4()}, {"retrieval": "dense 5"},
         {"embedding": "other"}, {"prompt_version": "2"}, {"provider": "openai"}, {"model": "gpt"},
     ],
 )  # fmt: skip

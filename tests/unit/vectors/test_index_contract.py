@@ -1,23 +1,31 @@
-"""One contract for both engines: Qdrant Edge in this process, and a Qdrant server (the lab's stand-in) on loopback."""
+"""One contract for all stores: Qdrant Edge in this process, a Qdrant server (the lab's stand-in) on loopback, and
+Postgres with pgvector, searched exactly and by its graph."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
 
+from app.db.session import Database
 from app.errors import ConfigurationError, DependencyUnavailableError
 from app.providers.protocols import EmbeddingIdentity
+from app.settings import Settings
 from app.vectors.bm25 import Bm25Encoder
 from app.vectors.edge import EdgeIndex
+from app.vectors.filters import parse_filter
+from app.vectors.pgvector import PgvectorIndex
 from app.vectors.protocols import Point, Scope, Vector, VectorIndex
 from app.vectors.qdrant import QdrantIndex
 from tests.lab.qdrant_standin.process import KEY, Standin
+from tests.services.postgres import Postgres, pgvector_programs
 
 DIMENSION = 8
 IDENTITY = EmbeddingIdentity("contract", "1", DIMENSION, normalised=True)
@@ -33,17 +41,43 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standin]:
     standin.end()
 
 
-@pytest.fixture(params=["edge", "qdrant"])
-async def index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VectorIndex]:
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    running = Postgres(pgvector_programs()).start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(params=["edge", "qdrant", "pgvector", "pgvector-graph"])
+async def index(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[VectorIndex]:
+    async with opened(request.param, request, tmp_path, monkeypatch) as made:
+        yield made
+
+
+@asynccontextmanager
+async def opened(
+    store: str, request: pytest.FixtureRequest, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[VectorIndex]:
+    """An empty index in a store of that kind."""
     made: VectorIndex
-    if request.param == "edge":
-        made = EdgeIndex(tmp_path / "index", DIMENSION)
-    else:
-        server: Standin = request.getfixturevalue("server")
-        made = QdrantIndex(server.url, f"t{uuid4().hex}", IDENTITY, KEY)
-    await made.prepare()
-    yield made
-    await made.close()
+    async with AsyncExitStack() as stack:
+        if store == "edge":
+            made = EdgeIndex(directory / "index", DIMENSION)
+        elif store == "qdrant":
+            server: Standin = request.getfixturevalue("server")
+            made = QdrantIndex(server.url, f"t{uuid4().hex}", IDENTITY, KEY)
+        else:
+            if store == "pgvector-graph":
+                monkeypatch.setattr("app.vectors.pgvector.EXACT_POINTS", -1)
+            url = request.getfixturevalue("postgres").database()
+            database = Database(Settings(database_url=url).sqlalchemy_url)
+            stack.push_async_callback(database.close)
+            made = PgvectorIndex(database, "contract", IDENTITY)
+        await made.prepare()
+        stack.push_async_callback(made.close)
+        yield made
 
 
 def axis(number: int, lean: float = 0.0) -> Vector:
@@ -61,6 +95,8 @@ def point(
     document_id: UUID | None = None,
     version_id: UUID | None = None,
     chunk_id: UUID | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    **names: str,
 ) -> Point:
     return Point(
         chunk_id or uuid4(),
@@ -70,6 +106,8 @@ def point(
         version_id or uuid4(),
         dense,
         BM25.document(words),
+        attributes or {},
+        **{"source": "a.md", "title": "A", "media_type": "text/markdown"} | names,
     )
 
 
@@ -138,6 +176,34 @@ async def test_removal_takes_one_version_or_one_document_and_counts_are_exact(in
     assert await index.count(document_id=document) == 0
     assert await index.count() == 1
     await index.delete_document(document)  # done again after a crash: no error
+
+
+async def test_vectors_come_back_as_they_were_written_and_what_is_gone_is_left_out(index: VectorIndex) -> None:
+    points = [point(axis(n, 0.3), "row") for n in range(3)]
+    await index.upsert(points)
+    found = await index.vectors([points[0].chunk_id, points[2].chunk_id, uuid4()])
+    assert set(found) == {points[0].chunk_id, points[2].chunk_id}
+    for one in (points[0], points[2]):
+        np.testing.assert_allclose(found[one.chunk_id], one.dense, atol=1e-6)
+
+
+async def test_a_filter_leaves_both_sides_full_though_most_points_do_not_match(index: VectorIndex) -> None:
+    """Nearer points that don't match must not take the places; with a graph that is not a matter of course."""
+    crowd = [point(axis(0, n / 1000), "lock table", attributes={"lang": "de"}) for n in range(600)]
+    wanted = [point(axis(4, n / 10), "lock table", attributes={"lang": "en"}) for n in range(6)]
+    await index.upsert([*crowd, *wanted])
+    found = await index.search(SCOPE, axis(0), BM25.query("lock"), 6, parse_filter({"lang": "en"}))
+    for hits in found:
+        assert {hit.chunk_id for hit in hits} == {one.chunk_id for one in wanted}
+
+
+async def test_a_crowd_of_another_tenant_takes_no_places_either(index: VectorIndex) -> None:
+    foreign = Scope(OTHER_TENANT, OTHER_COLLECTION)
+    await index.upsert([point(axis(0, n / 1000), "lock table", scope=foreign) for n in range(600)])
+    mine = [point(axis(4, n / 10), "lock table") for n in range(6)]
+    await index.upsert(mine)
+    for hits in await index.search(SCOPE, axis(0), BM25.query("lock"), 6):
+        assert {hit.chunk_id for hit in hits} == {one.chunk_id for one in mine}
 
 
 async def test_preparing_again_changes_nothing(index: VectorIndex) -> None:

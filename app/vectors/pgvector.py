@@ -1,0 +1,290 @@
+"""The vector index in Postgres itself: pgvector for meaning, postings with BM25 weights for words.
+
+Tables of its own, made by ``prepare`` and named for the embedding model, since they can be rebuilt from the documents
+like any other index. Small collections are searched exactly, large ones by HNSW (Malkov and Yashunin 2018) with
+pgvector's iterative scan, which goes on until enough points have passed tenant, collection and filter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from sqlalchemy import TextClause, text
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.session import Database
+from app.errors import ConfigurationError
+from app.providers.protocols import EmbeddingIdentity
+from app.vectors.filters import Filter
+from app.vectors.pgvector_filters import Condition
+from app.vectors.protocols import Hit, Point, Scope, SparseVector, Vector
+
+# Up to here an exact scan takes some ms, and finds what a graph may miss.
+EXACT_POINTS = 10_000
+MIN_EF_SEARCH, MAX_EF_SEARCH = 100, 1000
+# Iterative scans came with this version; without them a filtered search by HNSW finds too little.
+MIN_VERSION = (0, 8)
+# Any number will do as long as nothing else on this database uses it: it spells "ancv".
+ADVISORY_LOCK = 0x616E6376
+_NO_FILTER = "true"
+
+
+class PgvectorIndex:
+    """One set of tables for all tenants; ``alias`` names it in the table ``vector_indexes``."""
+
+    def __init__(self, database: Database, alias: str, identity: EmbeddingIdentity) -> None:
+        self._database = database
+        self._alias = alias
+        self._identity = identity
+        self._prefix = f"vectors_{hashlib.sha256(f'{alias} {identity}'.encode()).hexdigest()[:8]}"
+
+    async def prepare(self) -> None:
+        """Make the extension, the tables and their indexes when absent.
+
+        Raises:
+            ConfigurationError: pgvector is not installed, too old, or may not be switched on by this user; or the
+            alias is that of another model.
+        """
+        async with self._database.session() as session:
+            await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+            await _make_extension(session)
+            for statement in _SCHEMA.format(p=self._prefix, dimension=self._identity.dimension).split(";"):
+                await session.execute(text(statement))
+            await session.execute(
+                text("INSERT INTO vector_indexes VALUES (:alias, :identity) ON CONFLICT DO NOTHING"),
+                {"alias": self._alias, "identity": str(self._identity)},
+            )
+            found = await session.scalar(
+                text("SELECT identity FROM vector_indexes WHERE alias = :alias"), {"alias": self._alias}
+            )
+        if found != str(self._identity):
+            raise ConfigurationError(
+                f"The vector index {self._alias!r} in Postgres was made with another embedding model ({found}) than "
+                f"{self._identity}. Start with the former model, or name another QDRANT_COLLECTION_NAME."
+            )
+
+    async def upsert(self, points: Sequence[Point]) -> None:
+        """Write points and their postings, in one transaction."""
+        # In one order everywhere: two workers that write the same points wait for each other, and don't lock up.
+        each = sorted({point.chunk_id: point for point in points}.values(), key=lambda point: point.chunk_id)
+        if not each:
+            return
+        async with self._database.session() as session:
+            scopes = {
+                scope: await self._scope(session, Scope(*scope))
+                for scope in sorted({(point.tenant_id, point.collection_id) for point in each})
+            }
+            numbers = [scopes[point.tenant_id, point.collection_id] for point in each]
+            rows = await session.execute(
+                self._sql(_UPSERT),
+                {
+                    "chunks": [point.chunk_id for point in each],
+                    "scopes": numbers,
+                    "documents": [point.document_id for point in each],
+                    "versions": [point.version_id for point in each],
+                    "embeddings": [_written(point.dense) for point in each],
+                    "fields": [json.dumps(point.fields()) for point in each],
+                },
+            )
+            ids: dict[UUID, int] = {row.chunk_id: row.id for row in rows}
+            await session.execute(
+                self._sql("DELETE FROM {p}_postings WHERE point = ANY (:ids)"), {"ids": list(ids.values())}
+            )
+            sizes = [len(point.sparse.indices) for point in each]
+            await session.execute(
+                self._sql(_POSTINGS),
+                {
+                    "scopes": np.repeat(numbers, sizes).tolist(),
+                    "terms": [term for point in each for term in point.sparse.indices],
+                    "points": np.repeat([ids[point.chunk_id] for point in each], sizes).tolist(),
+                    "weights": [weight for point in each for weight in point.sparse.values],
+                },
+            )
+
+    async def _scope(self, session: AsyncSession, scope: Scope) -> int:
+        given = {"tenant": scope.tenant_id, "collection": scope.collection_id}
+        await session.execute(self._sql(_NEW_SCOPE), given)
+        number: int = (await session.execute(self._sql(_SCOPE), given)).scalar_one()
+        return number
+
+    async def delete_version(self, version_id: UUID) -> None:
+        """Remove a version's points."""
+        await self._delete("version_id = :value", version_id)
+
+    async def delete_document(self, document_id: UUID) -> None:
+        """Remove a document's points."""
+        await self._delete("document_id = :value", document_id)
+
+    async def _delete(self, where: str, value: UUID) -> None:
+        async with self._database.session() as session:
+            await session.execute(self._sql("DELETE FROM {p}_points WHERE {where}", where), {"value": value})
+
+    async def count(self, *, document_id: UUID | None = None, version_id: UUID | None = None) -> int:
+        """Exact number of points."""
+        given = {"document_id": document_id, "version_id": version_id}
+        wanted = {column: value for column, value in given.items() if value is not None}
+        where = " AND ".join(["true", *(f"{column} = :{column}" for column in wanted)])
+        async with self._database.session(reading=True) as session:
+            found = await session.execute(self._sql("SELECT count(*) FROM {p}_points WHERE {where}", where), wanted)
+            return int(found.scalar_one())
+
+    async def search(
+        self,
+        scope: Scope,
+        dense: Vector | None,
+        sparse: SparseVector | None,
+        limit: int,
+        wanted: Filter | None = None,
+    ) -> tuple[list[Hit], list[Hit]]:
+        """Best hits by meaning and by words, in one transaction."""
+        condition = None if wanted is None else Condition(wanted)
+        where = _NO_FILTER if condition is None else condition.sql
+        given = {"limit": limit} | ({} if condition is None else condition.parameters)
+        by_meaning: list[Hit] = []
+        by_words: list[Hit] = []
+        async with self._database.session(reading=True) as session:
+            wall = {"tenant": scope.tenant_id, "collection": scope.collection_id}
+            found = (await session.execute(self._sql(_SIZE), wall)).one_or_none()
+            if found is None:
+                return [], []
+            given |= {"scope": found.id}
+            if dense is not None:
+                statement = _EXACT if found.size <= EXACT_POINTS else _NEAREST
+                if statement is _NEAREST:
+                    await self._tune(session, limit)
+                by_meaning = _hits(
+                    await session.execute(self._sql(statement, where), given | {"question": _written(dense)})
+                )
+            if sparse is not None and sparse.indices:
+                terms = {"terms": sparse.indices, "term_weights": sparse.values, "size": found.size}
+                by_words = _hits(await session.execute(self._sql(_WORDS, where), given | terms))
+        return by_meaning, by_words
+
+    async def _tune(self, session: AsyncSession, limit: int) -> None:
+        await session.execute(
+            text(
+                "SELECT set_config('hnsw.iterative_scan', 'strict_order', true), "
+                "set_config('hnsw.ef_search', :ef, true)"
+            ),
+            {"ef": str(min(MAX_EF_SEARCH, max(MIN_EF_SEARCH, limit)))},
+        )
+
+    async def vectors(self, chunk_ids: Sequence[UUID]) -> dict[UUID, Vector]:
+        """The dense vectors of these chunks."""
+        statement = self._sql(
+            "SELECT chunk_id, CAST(embedding AS real[]) AS v FROM {p}_points WHERE chunk_id = ANY (:ids)"
+        )
+        async with self._database.session(reading=True) as session:
+            rows = await session.execute(statement, {"ids": list(chunk_ids)})
+            return {row.chunk_id: np.asarray(row.v, np.float32) for row in rows}
+
+    async def check(self) -> None:
+        """Return when the database answers and the tables are there."""
+        async with self._database.session(reading=True) as session:
+            await session.execute(self._sql("SELECT 1 FROM {p}_points LIMIT 1"))
+
+    async def close(self) -> None:
+        """The connections are the database's."""
+
+    def _sql(self, statement: str, where: str = _NO_FILTER) -> TextClause:
+        return text(statement.format(p=self._prefix, where=where))
+
+
+async def _make_extension(session: AsyncSession) -> None:
+    version = await session.scalar(text("SELECT extversion FROM pg_extension WHERE extname = 'vector'"))
+    if version is None:
+        version = await session.scalar(
+            text("SELECT default_version FROM pg_available_extensions WHERE name = 'vector'")
+        )
+        if version is None:
+            raise ConfigurationError(
+                "This Postgres has no pgvector. Install its package (postgresql-17-pgvector on Debian 13; the role "
+                "postgres does with postgres_pgvector: true), or set VECTOR_STORE_TYPE=qdrant."
+            )
+        try:
+            await session.execute(text("CREATE EXTENSION vector"))
+        except ProgrammingError as error:
+            raise ConfigurationError(
+                "This user may not switch pgvector on. As Postgres's superuser, in this database: CREATE EXTENSION "
+                "vector; (the role postgres does it with postgres_pgvector: true)."
+            ) from error
+    if tuple(map(int, version.split(".")[:2])) < MIN_VERSION:
+        raise ConfigurationError(
+            f"pgvector {version} is too old; {'.'.join(map(str, MIN_VERSION))} or newer is needed."
+        )
+
+
+def _written(vector: Vector) -> str:
+    return f"[{','.join(map(repr, vector.tolist()))}]"
+
+
+def _hits(rows: Any) -> list[Hit]:
+    return [Hit(row.chunk_id, float(row.score)) for row in rows]
+
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS vector_indexes (alias text PRIMARY KEY, identity text NOT NULL);
+CREATE TABLE IF NOT EXISTS {p}_scopes (
+  id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  tenant_id uuid NOT NULL,
+  collection_id uuid NOT NULL,
+  UNIQUE (tenant_id, collection_id));
+CREATE TABLE IF NOT EXISTS {p}_points (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  chunk_id uuid NOT NULL UNIQUE,
+  scope integer NOT NULL REFERENCES {p}_scopes,
+  document_id uuid NOT NULL,
+  version_id uuid NOT NULL,
+  embedding vector({dimension}) NOT NULL,
+  fields jsonb NOT NULL);
+CREATE INDEX IF NOT EXISTS {p}_points_scope ON {p}_points (scope);
+CREATE INDEX IF NOT EXISTS {p}_points_document ON {p}_points (document_id);
+CREATE INDEX IF NOT EXISTS {p}_points_version ON {p}_points (version_id);
+CREATE INDEX IF NOT EXISTS {p}_points_embedding ON {p}_points USING hnsw (embedding vector_ip_ops);
+CREATE TABLE IF NOT EXISTS {p}_postings (
+  term bigint NOT NULL,
+  point bigint NOT NULL REFERENCES {p}_points ON DELETE CASCADE,
+  scope integer NOT NULL,
+  weight real NOT NULL,
+  PRIMARY KEY (scope, term, point) INCLUDE (weight));
+CREATE INDEX IF NOT EXISTS {p}_postings_point ON {p}_postings (point)"""
+_NEW_SCOPE = "INSERT INTO {p}_scopes (tenant_id, collection_id) VALUES (:tenant, :collection) ON CONFLICT DO NOTHING"
+_SCOPE = "SELECT id FROM {p}_scopes WHERE tenant_id = :tenant AND collection_id = :collection"
+_SIZE = """
+SELECT id, (SELECT count(*) FROM {p}_points WHERE scope = s.id) AS size FROM {p}_scopes s
+WHERE tenant_id = :tenant AND collection_id = :collection"""
+_UPSERT = """
+INSERT INTO {p}_points (chunk_id, scope, document_id, version_id, embedding, fields)
+SELECT c, s, d, v, CAST(e AS vector), CAST(f AS jsonb)
+FROM unnest(CAST(:chunks AS uuid[]), CAST(:scopes AS integer[]), CAST(:documents AS uuid[]),
+            CAST(:versions AS uuid[]), CAST(:embeddings AS text[]), CAST(:fields AS text[])) AS t (c, s, d, v, e, f)
+ON CONFLICT (chunk_id) DO UPDATE SET scope = excluded.scope, document_id = excluded.document_id,
+  version_id = excluded.version_id, embedding = excluded.embedding, fields = excluded.fields
+RETURNING id, chunk_id"""
+_POSTINGS = """
+INSERT INTO {p}_postings (scope, term, point, weight)
+SELECT * FROM unnest(CAST(:scopes AS integer[]), CAST(:terms AS bigint[]), CAST(:points AS bigint[]),
+                     CAST(:weights AS real[]))"""
+_EXACT = """
+WITH near AS MATERIALIZED (
+  SELECT chunk_id, -(embedding <#> CAST(:question AS vector)) AS score FROM {p}_points WHERE scope = :scope AND {where})
+SELECT chunk_id, score FROM near ORDER BY score DESC LIMIT :limit"""
+_NEAREST = """
+SELECT chunk_id, -(embedding <#> CAST(:question AS vector)) AS score FROM {p}_points
+WHERE scope = :scope AND {where} ORDER BY embedding <#> CAST(:question AS vector) LIMIT :limit"""
+# The inverse document frequency as Qdrant has it, of the collection that is searched.
+_WORDS = """
+WITH asked AS (SELECT * FROM unnest(CAST(:terms AS bigint[]), CAST(:term_weights AS real[])) AS t (term, asked)),
+found AS MATERIALIZED (
+  SELECT term, point, weight * asked AS weight FROM {p}_postings JOIN asked USING (term) WHERE scope = :scope),
+rarity AS (
+  SELECT term, ln((CAST(:size AS float8) - count(*) + 0.5) / (count(*) + 0.5) + 1) AS idf FROM found GROUP BY term),
+scored AS (SELECT point, sum(weight * idf) AS score FROM found JOIN rarity USING (term) GROUP BY point)
+SELECT chunk_id, score FROM scored JOIN {p}_points ON id = point
+WHERE {where} ORDER BY score DESC LIMIT :limit"""

@@ -1,0 +1,37 @@
+"""A filter in the words of Qdrant's server."""
+
+from __future__ import annotations
+
+from qdrant_client import models
+
+from app.vectors.filters import AllOf, AnyOf, Between, Exists, Filter, Not, OneOf
+
+
+def condition(wanted: Filter) -> models.Condition:
+    """The same filter for a Qdrant server; ``edge_filters.py`` says it to the engine."""
+    match wanted:
+        case OneOf():
+            return models.Filter(should=_equals(wanted))
+        case Between(field, gt, gte, lt, lte):
+            return models.FieldCondition(key=field, range=models.Range(gt=gt, gte=gte, lt=lt, lte=lte))
+        case Exists(field):
+            return models.Filter(must_not=[models.IsEmptyCondition(is_empty=models.PayloadField(key=field))])
+        case Not(part):
+            return models.Filter(must_not=[condition(part)])
+        case AllOf(parts):
+            return models.Filter(must=[condition(part) for part in parts])
+        case AnyOf(parts):
+            return models.Filter(should=[condition(part) for part in parts])
+
+
+def _equals(wanted: OneOf) -> list[models.Condition]:
+    conditions: list[models.Condition] = []
+    if texts := [value for value in wanted.values if isinstance(value, str)]:
+        conditions.append(models.FieldCondition(key=wanted.field, match=models.MatchAny(any=texts)))
+    for value in wanted.values:
+        if isinstance(value, bool):
+            conditions.append(models.FieldCondition(key=wanted.field, match=models.MatchValue(value=value)))
+        elif not isinstance(value, str):
+            # Equality of the engine knows no fractions.
+            conditions.append(models.FieldCondition(key=wanted.field, range=models.Range(gte=value, lte=value)))
+    return conditions
