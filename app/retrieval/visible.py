@@ -59,9 +59,9 @@ def _run(hit: Row, at: dict[tuple[UUID, int], Row], reach: int) -> list[Row]:
     return sorted(run, key=lambda row: row.position)
 
 
-def _columns(scope: Scope) -> Select[Any]:
+def _columns(scope: Scope) -> Select[*tuple[Any, ...]]:
     # Columns, not objects: most of what is read only decides what is visible.
-    query: Select[Any] = (
+    return (
         select(
             Chunk.id,
             Chunk.document_id,
@@ -76,7 +76,6 @@ def _columns(scope: Scope) -> Select[Any]:
         .join(Document, Document.current_version_id == Chunk.version_id)
         .where(Document.tenant_id == scope.tenant_id, Document.collection_id == scope.collection_id)
     )
-    return query
 
 
 def _row(row: Any) -> Row:

@@ -38,10 +38,6 @@ def _equals(wanted: OneOf) -> list[Condition]:
     conditions: list[Condition] = []
     if texts := [value for value in wanted.values if isinstance(value, str)]:
         conditions.append(edge.FieldCondition(wanted.field, match=edge.MatchAny(texts)))
-    for value in wanted.values:
-        if isinstance(value, bool):
-            conditions.append(edge.FieldCondition(wanted.field, match=edge.MatchValue(value)))
-        elif not isinstance(value, str):
-            # Equality of the engine knows no fractions.
-            conditions.append(edge.FieldCondition(wanted.field, range=edge.RangeFloat(gte=value, lte=value)))
-    return conditions
+    # Equality of the engine knows no fractions.
+    numbers = [edge.RangeFloat(gte=value, lte=value) for value in wanted.values if not isinstance(value, str)]
+    return conditions + [edge.FieldCondition(wanted.field, range=number) for number in numbers]

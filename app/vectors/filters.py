@@ -10,7 +10,6 @@ types are never equal: ``1`` is neither ``"1"`` nor ``true``.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +18,10 @@ from typing import Any
 
 from app.errors import AnchorageError, ErrorCode
 
-Scalar = str | int | float | bool
+Scalar = str | int | float
 
 BUILT_IN = ("document_id", "source", "title", "media_type")
-METADATA, MOMENTS = "metadata", "moments"
+METADATA, MOMENTS, FLAGS = "metadata", "moments", "flags"
 MAX_DEPTH = 4
 MAX_CONDITIONS = 64
 MAX_VALUES = 256
@@ -37,7 +36,10 @@ _BOUNDS = ("gt", "gte", "lt", "lte")
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """The field, or an item of it, equals one of the values."""
+    """The field, or an item of it, equals one of the values, which are texts and numbers.
+
+    Of true and false the ``field`` is one of ``flags``: see ``flags_of``.
+    """
 
     field: str
     values: tuple[Scalar, ...]
@@ -136,6 +138,7 @@ def fields_of(
         "media_type": media_type.split(";", maxsplit=1)[0].strip(),
         METADATA: dict(attributes),
         MOMENTS: moments_of(attributes),
+        FLAGS: flags_of(attributes),
     }
 
 
@@ -147,6 +150,15 @@ def moments_of(attributes: Mapping[str, Any]) -> dict[str, list[float]]:
         for key, moments in found.items()
         if any(seconds is not None for seconds in moments)
     }
+
+
+def flags_of(attributes: Mapping[str, Any]) -> dict[str, list[str]]:
+    """For each key that holds true or false, these as words: not every engine tells true from 1."""
+    found = {
+        key: [str(item).lower() for item in _listed(value) if isinstance(item, bool)]
+        for key, value in attributes.items()
+    }
+    return {key: flags for key, flags in found.items() if flags}
 
 
 def moment(value: object) -> float | None:
@@ -192,7 +204,7 @@ class _Reader:
                 raise FilterError(path, 'names no condition, such as {"eq": …}')
             return self._conditions_of(field, value, path)
         self._conditions += 1
-        return OneOf(field, (_scalar(value, path),))
+        return _equals(field, value, path)
 
     def _conditions_of(self, field: str, given: Mapping[Any, Any], path: tuple[str, ...]) -> Filter:
         parts: list[Filter] = []
@@ -218,7 +230,7 @@ def _field(key: str, path: tuple[str, ...]) -> str:
     return f"{METADATA}.{name}"
 
 
-def _scalar(value: object, path: tuple[str, ...]) -> Scalar:
+def _scalar(value: object, path: tuple[str, ...]) -> Scalar | bool:
     if isinstance(value, str):
         if len(value) > MAX_TEXT or "\x00" in value or _HALF.search(value):
             raise FilterError(path, f"must be a text of at most {MAX_TEXT} characters, without NUL or half characters")
@@ -226,20 +238,34 @@ def _scalar(value: object, path: tuple[str, ...]) -> Scalar:
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):
-        if not math.isfinite(value) or abs(value) > MAX_NUMBER:
+        if not -MAX_NUMBER <= value <= MAX_NUMBER:
             raise FilterError(path, "must be a number between -2^53 and 2^53")
         return value
     raise FilterError(path, "must be a text, a number, true or false")
 
 
 def _equals(field: str, value: object, path: tuple[str, ...]) -> Filter:
-    return OneOf(field, (_scalar(value, path),))
+    return _one_of(field, [_scalar(value, path)])
+
+
+def _one_of(field: str, values: Sequence[Scalar | bool]) -> Filter:
+    others = tuple(value for value in values if not isinstance(value, bool))
+    flags = tuple(str(value).lower() for value in values if isinstance(value, bool))
+    if not flags or field in BUILT_IN:
+        return OneOf(field, others)
+    flagged = OneOf(_beside(field, FLAGS), flags)
+    return AnyOf((OneOf(field, others), flagged)) if others else flagged
+
+
+def _beside(field: str, kind: str) -> str:
+    """Where another form of a metadata field stands."""
+    return f"{kind}.{field.removeprefix(f'{METADATA}.')}"
 
 
 def _in(field: str, value: object, path: tuple[str, ...]) -> Filter:
     if not isinstance(value, list) or not 0 < len(value) <= MAX_VALUES:
         raise FilterError(path, f"must be a list of 1 to {MAX_VALUES} values")
-    return OneOf(field, tuple(_scalar(item, (*path, str(n))) for n, item in enumerate(value)))
+    return _one_of(field, [_scalar(item, (*path, str(n))) for n, item in enumerate(value)])
 
 
 def _exists(field: str, value: object, path: tuple[str, ...]) -> Filter:
@@ -263,7 +289,7 @@ def _between(field: str, given: Mapping[str, object], path: tuple[str, ...]) -> 
         numbers[name] = seconds if seconds is not None else float(_scalar(value, (*path, name)))
     if dates not in (0, len(given)):
         raise FilterError(path, "mixes numbers and dates in one range")
-    return Between(f"{MOMENTS}.{field.removeprefix(f'{METADATA}.')}" if dates else field, **numbers)
+    return Between(_beside(field, MOMENTS) if dates else field, **numbers)
 
 
 _OPERATORS: dict[str, Callable[[str, Any, tuple[str, ...]], Filter]] = {
@@ -291,8 +317,8 @@ def _number(value: object) -> float | None:
 
 
 def _equal(item: object, value: Scalar) -> bool:
-    if isinstance(value, str | bool):
-        return type(item) is type(value) and item == value
+    if isinstance(value, str):
+        return isinstance(item, str) and item == value
     return _number(item) == float(value)
 
 

@@ -28,10 +28,6 @@ def _equals(wanted: OneOf) -> list[models.Condition]:
     conditions: list[models.Condition] = []
     if texts := [value for value in wanted.values if isinstance(value, str)]:
         conditions.append(models.FieldCondition(key=wanted.field, match=models.MatchAny(any=texts)))
-    for value in wanted.values:
-        if isinstance(value, bool):
-            conditions.append(models.FieldCondition(key=wanted.field, match=models.MatchValue(value=value)))
-        elif not isinstance(value, str):
-            # Equality of the engine knows no fractions.
-            conditions.append(models.FieldCondition(key=wanted.field, range=models.Range(gte=value, lte=value)))
-    return conditions
+    # Equality of the engine knows no fractions.
+    numbers = [models.Range(gte=value, lte=value) for value in wanted.values if not isinstance(value, str)]
+    return conditions + [models.FieldCondition(key=wanted.field, range=number) for number in numbers]

@@ -12,7 +12,8 @@ from app.retrieval.diversity import maximal_marginal_relevance
 
 def unit(rows: list[list[float]]) -> NDArray[np.float32]:
     matrix = np.asarray(rows, np.float32) + 1e-3
-    return (matrix / np.linalg.norm(matrix, axis=1, keepdims=True)).astype(np.float32)
+    scaled: NDArray[np.float32] = (matrix / np.linalg.norm(matrix, axis=1, keepdims=True)).astype(np.float32)
+    return scaled
 
 
 def test_a_copy_of_what_is_chosen_already_comes_after_something_new() -> None:
