@@ -19,6 +19,7 @@ from app.settings import Settings
 
 # Far enough for Recall@100; a service that allows fewer gives fewer.
 DEPTH = 100
+POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class HttpTarget:
                 return
             if job["state"] in ("failed", "cancelled"):
                 raise ConfigurationError(f"Document {source!r} can't be indexed: {job['error_detail']}")
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(POLL_SECONDS)
 
     async def ranking(self, question: str, wishes: dict[str, Any]) -> list[str]:
         """Search."""

@@ -10,6 +10,7 @@ from app.evaluation.dataset import load
 from app.evaluation.run import Report, Run, measure
 from app.evaluation.targets import embedded
 from app.settings import Settings
+from app.telemetry.logs import configure_logs
 
 SETS = ("cranfield", "xquad-en")
 RUNS = (Run.HYBRID, Run.DENSE, Run.SPARSE, Run.RRF)
@@ -18,6 +19,7 @@ DATASETS = Path(os.environ.get("ANCHORAGE_DATASETS", "../shared/data"))
 
 async def reports(data: Path = DATASETS) -> list[Report]:
     """The figures of each set, all by the same settings."""
+    configure_logs(Settings(log_level="ERROR"))
     found = []
     for name in SETS:
         async with embedded(Settings()) as target:
