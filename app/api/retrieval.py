@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.retrieval.options import RetrievalWishes, Weights
 from app.settings import Fusion, Strategy
-from app.vectors.filters import Filter, FilterError, parse_filter
+from app.vectors.filter_reader import FilterError, parse_filter
+from app.vectors.filters import Filter
 
 FILTERS = """Only passages of documents that match: `{field: value}` or `{field: {condition: value}}`, joined by and.
 

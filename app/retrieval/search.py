@@ -14,13 +14,14 @@ from app.providers.protocols import Embedder
 from app.retrieval.candidates import Candidate, Dropped, RerankOutcome, Row, Stage, Standing
 from app.retrieval.diversity import maximal_marginal_relevance
 from app.retrieval.expansion import joined
-from app.retrieval.fusion import reciprocal_rank_fusion, scaled_scores, weighted_fusion
+from app.retrieval.fusion import scaled_scores
 from app.retrieval.options import RetrievalOptions
+from app.retrieval.ranking import Proposed, fuse, hidden_of, similar
 from app.retrieval.rerank import RerankStep
 from app.retrieval.visible import read_neighbours, read_visible
-from app.settings import Fusion, Strategy
+from app.settings import Strategy
 from app.vectors.bm25 import Bm25Encoder
-from app.vectors.protocols import Hit, Scope, Vector, VectorIndex
+from app.vectors.protocols import Scope, Vector, VectorIndex
 
 # Each list is read deeper than what is asked for: fusion gains from it.
 DEPTH_FACTOR = 4
@@ -76,16 +77,6 @@ class Retrieval:
         return self.rerank is None or self.rerank.applied
 
 
-@dataclass(frozen=True, slots=True)
-class _Proposed:
-    """Visible hits of both searches, and the hits that are not visible."""
-
-    rows: Mapping[UUID, Row]
-    dense: Sequence[Hit]
-    sparse: Sequence[Hit]
-    hidden: Sequence[Candidate]
-
-
 class Retriever:
     """Searches one collection of one tenant."""
 
@@ -118,9 +109,9 @@ class Retriever:
         dense = await self._embedder.embed_query(question) if options.strategy is not Strategy.SPARSE else None
         timings["embed"] = perf_counter() - start
         proposed = await self._propose(scope, question, dense, options, timings)
-        candidates = _fuse(proposed, options)
+        candidates = fuse(proposed, options)
         cosines = await self._cosines(candidates, dense, options)
-        ranked = _similar(candidates, cosines, options)
+        ranked = similar(candidates, cosines, options)
         outcome = None
         if options.rerank:
             start = perf_counter()
@@ -149,7 +140,7 @@ class Retriever:
 
     async def _propose(
         self, scope: Scope, question: str, dense: Vector | None, options: RetrievalOptions, timings: dict[str, float]
-    ) -> _Proposed:
+    ) -> Proposed:
         """Both searches, and what of them is visible: deeper while what is not takes the places."""
         sparse = self._sparse.query(question) if options.strategy is not Strategy.DENSE else None
         depth = wanted = max(MIN_DEPTH, options.top_k * DEPTH_FACTOR)
@@ -165,7 +156,7 @@ class Retriever:
             seen = [[hit for hit in hits if hit.chunk_id in rows][:wanted] for hits in proposed]
             whole = all(len(hits) < depth or len(kept) == wanted for hits, kept in zip(proposed, seen, strict=True))
             if whole or depth >= MAX_DEPTH:
-                return _Proposed(rows, seen[0], seen[1], _hidden(proposed, rows))
+                return Proposed(rows, seen[0], seen[1], hidden_of(proposed, rows))
             depth *= DEEPER
 
     async def _cosines(
@@ -223,60 +214,6 @@ def _untaken(run: Sequence[Row], hit: UUID, taken: Mapping[UUID, UUID]) -> list[
     while last + 1 < len(run) and run[last + 1].chunk_id not in taken:
         last += 1
     return list(run[first : last + 1])
-
-
-def _fuse(proposed: _Proposed, options: RetrievalOptions) -> list[Candidate]:
-    """All visible hits in one order. The lists hold nothing else: what is gone moves nobody's rank."""
-    lists = [(Stage.DENSE, proposed.dense), (Stage.SPARSE, proposed.sparse)]
-    found = {hit.chunk_id: Candidate(hit.chunk_id, proposed.rows[hit.chunk_id]) for _, hits in lists for hit in hits}
-    for stage, hits in lists:
-        for rank, hit in enumerate(hits, start=1):
-            found[hit.chunk_id].standings[stage] = Standing(rank, hit.score)
-    weights = [options.weights.dense, options.weights.sparse]
-    if options.strategy is not Strategy.HYBRID:
-        weights = [1.0, 1.0]
-    if options.fusion is Fusion.RRF:
-        # Equal weights give the method's own scores.
-        mean = sum(weights) / 2
-        fused = reciprocal_rank_fusion(
-            [[hit.chunk_id for hit in hits] for _, hits in lists], [weight / mean for weight in weights]
-        )
-    else:
-        fused = weighted_fusion([[(hit.chunk_id, hit.score) for hit in hits] for _, hits in lists], weights)
-    for rank, (chunk_id, score) in enumerate(fused, start=1):
-        found[chunk_id].standings[Stage.FUSION] = Standing(rank, score)
-    return [found[chunk_id] for chunk_id, _ in fused]
-
-
-def _similar(
-    candidates: Sequence[Candidate], cosines: Mapping[UUID, float], options: RetrievalOptions
-) -> list[Candidate]:
-    """Those near enough to the question's meaning; none of them when even the nearest is too far from it.
-
-    A search by words alone has no cosine: there, a common word is all the evidence asked for.
-    """
-    if options.strategy is Strategy.SPARSE:
-        return list(candidates)
-    best = max(cosines.values(), default=0.0)
-    kept: list[Candidate] = []
-    for candidate in candidates:
-        if options.threshold > 0 and best < options.threshold:
-            candidate.dropped = Dropped.THRESHOLD
-        elif options.min_similarity > 0 and cosines.get(candidate.chunk_id, 0.0) < options.min_similarity:
-            candidate.dropped = Dropped.MIN_SIMILARITY
-        else:
-            kept.append(candidate)
-    return kept
-
-
-def _hidden(proposed: Sequence[Sequence[Hit]], rows: Mapping[UUID, Row]) -> list[Candidate]:
-    hidden: dict[UUID, Candidate] = {}
-    for stage, hits in zip((Stage.DENSE, Stage.SPARSE), proposed, strict=True):
-        for rank, hit in enumerate(hits, start=1):
-            if hit.chunk_id not in rows:
-                candidate = hidden.setdefault(hit.chunk_id, Candidate(hit.chunk_id, None, dropped=Dropped.NOT_VISIBLE))
-                candidate.standings[stage] = Standing(rank, hit.score)
-    return list(hidden.values())
 
 
 def _passage(candidate: Candidate, run: Sequence[Row]) -> Passage:

@@ -18,7 +18,7 @@ from app.retrieval.options import RetrievalOptions
 from app.services import Services, open_services
 from app.settings import Settings, Strategy, VectorStore
 from app.telemetry.metrics import Metrics
-from app.vectors.filters import parse_filter
+from app.vectors.filter_reader import parse_filter
 from app.vectors.pgvector import PgvectorIndex
 from app.vectors.protocols import Scope
 from tests.services.postgres import Postgres, pgvector_programs

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from app.vectors.filters import FilterError, matches, parse_filter
+from app.vectors.filter_reader import FilterError, parse_filter
+from app.vectors.filters import matches
 from app.vectors.protocols import Point, VectorIndex
 from tests.unit.vectors.test_index_contract import BM25, SCOPE, axis, opened, point, postgres, server
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.vectors.filters import FilterError, fields_of, matches, parse_filter
+from app.vectors.filter_reader import FilterError, parse_filter
+from app.vectors.filters import fields_of, matches
 
 DOCUMENT = fields_of(
     document_id="d1",

@@ -20,7 +20,7 @@ from app.providers.protocols import EmbeddingIdentity
 from app.settings import Settings
 from app.vectors.bm25 import Bm25Encoder
 from app.vectors.edge import EdgeIndex
-from app.vectors.filters import parse_filter
+from app.vectors.filter_reader import parse_filter
 from app.vectors.pgvector import PgvectorIndex
 from app.vectors.protocols import Point, Scope, Vector, VectorIndex
 from app.vectors.qdrant import QdrantIndex
