@@ -2,7 +2,8 @@
 
 Tables of its own, made by ``prepare`` and named for the embedding model, since they can be rebuilt from the documents
 like any other index. Small collections are searched exactly, large ones by HNSW (Malkov and Yashunin 2018) with
-pgvector's iterative scan, which goes on until enough points have passed tenant, collection and filter.
+pgvector's iterative scan, which goes on until enough points have passed tenant, collection and filter; where it can't
+find enough, exactly again.
 """
 
 from __future__ import annotations
@@ -155,12 +156,13 @@ class PgvectorIndex:
                 return [], []
             given |= {"scope": found.id}
             if dense is not None:
-                statement = _EXACT if found.size <= EXACT_POINTS else _NEAREST
-                if statement is _NEAREST:
+                asked = given | {"question": _written(dense)}
+                if found.size > EXACT_POINTS:
                     await self._tune(session, limit)
-                by_meaning = _hits(
-                    await session.execute(self._sql(statement, where), given | {"question": _written(dense)})
-                )
+                    by_meaning = _hits(await session.execute(self._sql(_NEAREST, where), asked))
+                # A graph may not reach all that match: those that are few, or beside a crowd of near copies.
+                if len(by_meaning) < min(limit, found.size):
+                    by_meaning = _hits(await session.execute(self._sql(_EXACT, where), asked))
             if sparse is not None and sparse.indices:
                 terms = {"terms": sparse.indices, "term_weights": sparse.values, "size": found.size}
                 by_words = _hits(await session.execute(self._sql(_WORDS, where), given | terms))

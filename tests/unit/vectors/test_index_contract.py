@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
+import psycopg
 import pytest
 
 from app.db.session import Database
@@ -69,9 +70,13 @@ async def opened(
             server: Standin = request.getfixturevalue("server")
             made = QdrantIndex(server.url, f"t{uuid4().hex}", IDENTITY, KEY)
         else:
+            url = request.getfixturevalue("postgres").database()
             if store == "pgvector-graph":
                 monkeypatch.setattr("app.vectors.pgvector.EXACT_POINTS", -1)
-            url = request.getfixturevalue("postgres").database()
+                # So few points are sorted sooner than the graph is read; forbidden to, Postgres takes the graph.
+                with psycopg.connect(url, autocommit=True) as connection:
+                    name = connection.info.dbname
+                    connection.execute(f'ALTER DATABASE "{name}" SET enable_sort = off'.encode())
             database = Database(Settings(database_url=url).sqlalchemy_url)
             stack.push_async_callback(database.close)
             made = PgvectorIndex(database, "contract", IDENTITY)
