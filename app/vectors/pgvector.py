@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from copy import copy
 from typing import Any
 from uuid import UUID
 
@@ -22,9 +23,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.session import Database
 from app.errors import ConfigurationError
 from app.providers.protocols import EmbeddingIdentity
+from app.vectors import pgvector_sql as sql
 from app.vectors.filters import Filter
 from app.vectors.pgvector_filters import Condition
-from app.vectors.protocols import Hit, Point, Scope, SparseVector, Vector
+from app.vectors.protocols import Hit, Point, Scope, SparseVector, Vector, VectorIndex
 
 # Up to here an exact scan takes some ms, and finds what a graph may miss.
 EXACT_POINTS = 10_000
@@ -37,38 +39,27 @@ _NO_FILTER = "true"
 
 
 class PgvectorIndex:
-    """One set of tables for all tenants; ``alias`` names it in the table ``vector_indexes``."""
+    """One set of tables for all tenants; their names carry the index's name and the embedding model."""
 
-    def __init__(self, database: Database, alias: str, identity: EmbeddingIdentity) -> None:
+    def __init__(self, database: Database, name: str, identity: EmbeddingIdentity) -> None:
         self._database = database
-        self._alias = alias
         self._identity = identity
-        self._prefix = f"vectors_{hashlib.sha256(f'{alias} {identity}'.encode()).hexdigest()[:8]}"
+        self._prefix = f"vectors_{hashlib.sha256(f'{name} {identity}'.encode()).hexdigest()[:8]}"
 
     async def prepare(self) -> None:
         """Make the extension, the tables and their indexes when absent.
 
         Raises:
-            ConfigurationError: pgvector is not installed, too old, or may not be switched on by this user; or the
-            alias is that of another model.
+            ConfigurationError: pgvector is not installed, too old, or may not be switched on by this user.
         """
         async with self._database.session() as session:
             await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
             await _make_extension(session)
-            for statement in _SCHEMA.format(p=self._prefix, dimension=self._identity.dimension).split(";"):
-                await session.execute(text(statement))
-            await session.execute(
-                text("INSERT INTO vector_indexes VALUES (:alias, :identity) ON CONFLICT DO NOTHING"),
-                {"alias": self._alias, "identity": str(self._identity)},
-            )
-            found = await session.scalar(
-                text("SELECT identity FROM vector_indexes WHERE alias = :alias"), {"alias": self._alias}
-            )
-        if found != str(self._identity):
-            raise ConfigurationError(
-                f"The vector index {self._alias!r} in Postgres was made with another embedding model ({found}) than "
-                f"{self._identity}. Start with the former model, or name another QDRANT_COLLECTION_NAME."
-            )
+            await self._make_tables(session)
+
+    async def _make_tables(self, session: AsyncSession) -> None:
+        for statement in sql.SCHEMA.format(p=self._prefix, dimension=self._identity.dimension).split(";"):
+            await session.execute(text(statement))
 
     async def upsert(self, points: Sequence[Point]) -> None:
         """Write points and their postings, in one transaction."""
@@ -83,7 +74,7 @@ class PgvectorIndex:
             }
             numbers = [scopes[point.tenant_id, point.collection_id] for point in each]
             rows = await session.execute(
-                self._sql(_UPSERT),
+                self._sql(sql.UPSERT),
                 {
                     "chunks": [point.chunk_id for point in each],
                     "scopes": numbers,
@@ -99,7 +90,7 @@ class PgvectorIndex:
             )
             sizes = [len(point.sparse.indices) for point in each]
             await session.execute(
-                self._sql(_POSTINGS),
+                self._sql(sql.POSTINGS),
                 {
                     "scopes": np.repeat(numbers, sizes).tolist(),
                     "terms": [term for point in each for term in point.sparse.indices],
@@ -110,8 +101,8 @@ class PgvectorIndex:
 
     async def _scope(self, session: AsyncSession, scope: Scope) -> int:
         given = {"tenant": scope.tenant_id, "collection": scope.collection_id}
-        await session.execute(self._sql(_NEW_SCOPE), given)
-        number: int = (await session.execute(self._sql(_SCOPE), given)).scalar_one()
+        await session.execute(self._sql(sql.NEW_SCOPE), given)
+        number: int = (await session.execute(self._sql(sql.SCOPE), given)).scalar_one()
         return number
 
     async def delete_version(self, version_id: UUID) -> None:
@@ -125,6 +116,46 @@ class PgvectorIndex:
     async def _delete(self, where: str, value: UUID) -> None:
         async with self._database.session() as session:
             await session.execute(self._sql("DELETE FROM {p}_points WHERE {where}", where), {"value": value})
+
+    async def delete_points(self, chunk_ids: Sequence[UUID]) -> None:
+        """Remove single points."""
+        async with self._database.session() as session:
+            statement = self._sql("DELETE FROM {p}_points WHERE chunk_id = ANY (:ids)")
+            await session.execute(statement, {"ids": list(chunk_ids)})
+
+    async def present(self, chunk_ids: Collection[UUID]) -> set[UUID]:
+        """Which of them have a point."""
+        statement = self._sql("SELECT chunk_id FROM {p}_points WHERE chunk_id = ANY (:ids)")
+        async with self._database.session(reading=True) as session:
+            return set(await session.scalars(statement, {"ids": list(chunk_ids)}))
+
+    async def page(self, after: UUID | None, limit: int) -> list[UUID]:
+        """Chunk ids in order."""
+        statement = self._sql("SELECT chunk_id FROM {p}_points WHERE chunk_id > :after ORDER BY chunk_id LIMIT :limit")
+        async with self._database.session(reading=True) as session:
+            return list(await session.scalars(statement, {"after": after or UUID(int=0), "limit": limit}))
+
+    async def generation(self) -> PgvectorIndex:
+        """Tables of the same shape under other names, empty."""
+        made = copy(self)
+        made._prefix = f"{self._prefix}_next"
+        async with self._database.session() as session:
+            for table in sql.TABLES:
+                await session.execute(text(f"DROP TABLE IF EXISTS {made._prefix}_{table} CASCADE"))
+            await made._make_tables(session)
+        return made
+
+    async def serve(self, generation: VectorIndex) -> None:
+        """Drop the tables and give their names to the generation's, in one transaction."""
+        if not isinstance(generation, PgvectorIndex):
+            raise TypeError("a generation of another engine")
+        async with self._database.session() as session:
+            for table in sql.TABLES:
+                await session.execute(text(f"DROP TABLE {self._prefix}_{table} CASCADE"))
+            for kind, names in (("TABLE", sql.TABLES), ("INDEX", sql.INDEXES)):
+                for name in names:
+                    former = f"{generation._prefix}_{name}"
+                    await session.execute(text(f"ALTER {kind} {former} RENAME TO {self._prefix}_{name}"))
 
     async def count(self, *, document_id: UUID | None = None, version_id: UUID | None = None) -> int:
         """Exact number of points."""
@@ -151,7 +182,7 @@ class PgvectorIndex:
         by_words: list[Hit] = []
         async with self._database.session(reading=True) as session:
             wall = {"tenant": scope.tenant_id, "collection": scope.collection_id}
-            found = (await session.execute(self._sql(_SIZE), wall)).one_or_none()
+            found = (await session.execute(self._sql(sql.SIZE), wall)).one_or_none()
             if found is None:
                 return [], []
             given |= {"scope": found.id}
@@ -159,13 +190,13 @@ class PgvectorIndex:
                 asked = given | {"question": _written(dense)}
                 if found.size > EXACT_POINTS:
                     await self._tune(session, limit)
-                    by_meaning = _hits(await session.execute(self._sql(_NEAREST, where), asked))
+                    by_meaning = _hits(await session.execute(self._sql(sql.NEAREST, where), asked))
                 # A graph may not reach all that match: those that are few, or beside a crowd of near copies.
                 if len(by_meaning) < min(limit, found.size):
-                    by_meaning = _hits(await session.execute(self._sql(_EXACT, where), asked))
+                    by_meaning = _hits(await session.execute(self._sql(sql.EXACT, where), asked))
             if sparse is not None and sparse.indices:
                 terms = {"terms": sparse.indices, "term_weights": sparse.values, "size": found.size}
-                by_words = _hits(await session.execute(self._sql(_WORDS, where), given | terms))
+                by_words = _hits(await session.execute(self._sql(sql.WORDS, where), given | terms))
         return by_meaning, by_words
 
     async def _tune(self, session: AsyncSession, limit: int) -> None:
@@ -228,65 +259,3 @@ def _written(vector: Vector) -> str:
 
 def _hits(rows: Any) -> list[Hit]:
     return [Hit(row.chunk_id, float(row.score)) for row in rows]
-
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS vector_indexes (alias text PRIMARY KEY, identity text NOT NULL);
-CREATE TABLE IF NOT EXISTS {p}_scopes (
-  id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  tenant_id uuid NOT NULL,
-  collection_id uuid NOT NULL,
-  UNIQUE (tenant_id, collection_id));
-CREATE TABLE IF NOT EXISTS {p}_points (
-  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  chunk_id uuid NOT NULL UNIQUE,
-  scope integer NOT NULL REFERENCES {p}_scopes,
-  document_id uuid NOT NULL,
-  version_id uuid NOT NULL,
-  embedding vector({dimension}) NOT NULL,
-  fields jsonb NOT NULL);
-CREATE INDEX IF NOT EXISTS {p}_points_scope ON {p}_points (scope);
-CREATE INDEX IF NOT EXISTS {p}_points_document ON {p}_points (document_id);
-CREATE INDEX IF NOT EXISTS {p}_points_version ON {p}_points (version_id);
-CREATE INDEX IF NOT EXISTS {p}_points_embedding ON {p}_points USING hnsw (embedding vector_ip_ops);
-CREATE TABLE IF NOT EXISTS {p}_postings (
-  term bigint NOT NULL,
-  point bigint NOT NULL REFERENCES {p}_points ON DELETE CASCADE,
-  scope integer NOT NULL,
-  weight real NOT NULL,
-  PRIMARY KEY (scope, term, point) INCLUDE (weight));
-CREATE INDEX IF NOT EXISTS {p}_postings_point ON {p}_postings (point)"""
-_NEW_SCOPE = "INSERT INTO {p}_scopes (tenant_id, collection_id) VALUES (:tenant, :collection) ON CONFLICT DO NOTHING"
-_SCOPE = "SELECT id FROM {p}_scopes WHERE tenant_id = :tenant AND collection_id = :collection"
-_SIZE = """
-SELECT id, (SELECT count(*) FROM {p}_points WHERE scope = s.id) AS size FROM {p}_scopes s
-WHERE tenant_id = :tenant AND collection_id = :collection"""
-_UPSERT = """
-INSERT INTO {p}_points (chunk_id, scope, document_id, version_id, embedding, fields)
-SELECT c, s, d, v, CAST(e AS vector), CAST(f AS jsonb)
-FROM unnest(CAST(:chunks AS uuid[]), CAST(:scopes AS integer[]), CAST(:documents AS uuid[]),
-            CAST(:versions AS uuid[]), CAST(:embeddings AS text[]), CAST(:fields AS text[])) AS t (c, s, d, v, e, f)
-ON CONFLICT (chunk_id) DO UPDATE SET scope = excluded.scope, document_id = excluded.document_id,
-  version_id = excluded.version_id, embedding = excluded.embedding, fields = excluded.fields
-RETURNING id, chunk_id"""
-_POSTINGS = """
-INSERT INTO {p}_postings (scope, term, point, weight)
-SELECT * FROM unnest(CAST(:scopes AS integer[]), CAST(:terms AS bigint[]), CAST(:points AS bigint[]),
-                     CAST(:weights AS real[]))"""
-_EXACT = """
-WITH near AS MATERIALIZED (
-  SELECT chunk_id, -(embedding <#> CAST(:question AS vector)) AS score FROM {p}_points WHERE scope = :scope AND {where})
-SELECT chunk_id, score FROM near ORDER BY score DESC LIMIT :limit"""
-_NEAREST = """
-SELECT chunk_id, -(embedding <#> CAST(:question AS vector)) AS score FROM {p}_points
-WHERE scope = :scope AND {where} ORDER BY embedding <#> CAST(:question AS vector) LIMIT :limit"""
-# The inverse document frequency as Qdrant has it, of the collection that is searched.
-_WORDS = """
-WITH asked AS (SELECT * FROM unnest(CAST(:terms AS bigint[]), CAST(:term_weights AS real[])) AS t (term, asked)),
-found AS MATERIALIZED (
-  SELECT term, point, weight * asked AS weight FROM {p}_postings JOIN asked USING (term) WHERE scope = :scope),
-rarity AS (
-  SELECT term, ln((CAST(:size AS float8) - count(*) + 0.5) / (count(*) + 0.5) + 1) AS idf FROM found GROUP BY term),
-scored AS (SELECT point, sum(weight * idf) AS score FROM found JOIN rarity USING (term) GROUP BY point)
-SELECT chunk_id, score FROM scored JOIN {p}_points ON id = point
-WHERE {where} ORDER BY score DESC LIMIT :limit"""

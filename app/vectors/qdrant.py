@@ -198,7 +198,7 @@ class QdrantIndex:
         """The dense vectors of these chunks."""
         async with _translated():
             found = await self._client.retrieve(
-                self._alias, [str(chunk_id) for chunk_id in chunk_ids], with_payload=False, with_vectors=["dense"]
+                self._target, [str(chunk_id) for chunk_id in chunk_ids], with_payload=False, with_vectors=["dense"]
             )
         return {
             UUID(str(record.id)): np.asarray(record.vector["dense"], np.float32)

@@ -86,11 +86,11 @@ async def settle_and_count(servers: Servers, accepted: set[str], documents: int,
         versions = (await session.scalars(select(DocumentVersion))).all()
         chunks = (await session.scalars(select(Chunk.version_id))).all()
         epoch = (await session.scalars(select(Collection.epoch))).one()
-    await database.close()
-    index = open_index(servers.settings, BundledEmbedder.identity)
+    index = open_index(servers.settings, BundledEmbedder.identity, database)
     points = {version.id: await index.count(version_id=version.id) for version in versions}
     total = await index.count()
     await index.close()
+    await database.close()
     wrong = sum(not chunks.count(v.id) == points[v.id] == v.chunk_count > 0 for v in versions)
     doubled = len(rows) - len({row.source for row in rows}) + len(versions) - len(rows) + wrong
     doubled += abs(total - len(chunks)) + abs(epoch - len(rows))

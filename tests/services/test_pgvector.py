@@ -77,10 +77,12 @@ async def test_documents_are_found_filtered_replaced_and_removed(
     assert await found(services, "berth", RetrievalOptions(strategy=Strategy.SPARSE)) == []
 
 
-async def test_another_models_vectors_are_refused(services: Services) -> None:
+async def test_another_models_vectors_are_kept_apart(services: Services) -> None:
     other = PgvectorIndex(services.database, "anchorage", EmbeddingIdentity("other", "1", 8, normalised=True))
-    with pytest.raises(ConfigurationError, match="another embedding model"):
-        await other.prepare()
+    await other.prepare()
+    await services.acceptance.add(DEFAULT_TENANT_ID, Upload(b"A berth costs 34 euros.", "a.md"))
+    await services.worker.run_until_idle()
+    assert (await services.index.count(), await other.count()) == (1, 0)
 
 
 async def test_a_user_who_may_not_switch_it_on_is_told_what_to_run(postgres: Postgres) -> None:

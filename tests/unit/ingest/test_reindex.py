@@ -92,7 +92,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 def stray() -> Point:
     return Point(
         uuid4(), *(SCOPE.tenant_id, SCOPE.collection_id), uuid4(), uuid4(), np.eye(1, 384, dtype=np.float32)[0],
-        SparseVector([1], [1.0]),
+        SparseVector([1], [1.0]), source="", title="", media_type="",
     )  # fmt: skip
 
 
