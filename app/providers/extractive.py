@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from app.answer.citations import MARKER, without_markers
 from app.answer.sentences import coverage, inverse_document_frequency, split_sentences, stems
-from app.providers.protocols import AnswerDelta, AnswerRequest, SourcePassage, Usage
+from app.providers.protocols import AnswerDelta, AnswerRequest, Completion, Instruction, SourcePassage, Usage
 
 MAX_SENTENCES = 3
 # A second sentence must be nearly as good as the first, or it only dilutes the answer.
@@ -72,6 +72,10 @@ class ExtractiveAnswerer:
             yield AnswerDelta(f"{lead}{_quoted(quotation.text)} [{quotation.passage.number}]")
             lead = " "
         yield AnswerDelta("", Usage())
+
+    async def complete(self, instruction: Instruction) -> Completion | None:
+        """None: it has no model that could follow an instruction."""
+        return None
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -20,7 +20,7 @@ from app.answer.prompt import messages
 from app.answer.sentences import coverage, sentence_spans, split_sentences, stems
 from app.errors import ConfigurationError, ProviderError
 from app.providers.extractive import ExtractiveAnswerer
-from app.providers.protocols import AnswerDelta, AnswerRequest, SourcePassage, Usage
+from app.providers.protocols import AnswerDelta, AnswerRequest, Completion, Instruction, SourcePassage, Usage
 
 CONTEXT_TOKENS = 2048
 MAX_ANSWER_TOKENS = 96
@@ -96,9 +96,39 @@ class LocalAnswerer:
         async for delta in self._quote.stream(request):
             yield replace(delta, usage=usage if delta.usage is not None else None)
 
+    async def complete(self, instruction: Instruction) -> Completion | None:
+        """What the model writes, unchecked.
+
+        Raises:
+            ProviderError: the model can't be loaded, the instruction is too long for it, or it was not done in time.
+        """
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        body = _chat(instruction.system, instruction.user, instruction.max_tokens)
+        text, usage = "", Usage()
+        try:
+            async with aclosing(self._engine.generate(body, deadline)) as deltas:
+                async for delta in deltas:
+                    text += delta.text
+                    usage = delta.usage or usage
+        except ContextExceededError as error:
+            raise ProviderError(
+                self.name,
+                f"The instruction has {error.prompt_tokens} tokens, and the local model reads {self._context_tokens}.",
+            ) from error
+        except TimeoutError as error:
+            raise self._late() from error
+        return Completion(text.strip(), usage)
+
     async def close(self) -> None:
         """Stop what runs and free the model."""
         await self._engine.close()
+
+    def _late(self) -> ProviderError:
+        return ProviderError(
+            self.name,
+            f"The local model was not done within {self._timeout_s:g} s; this machine may be too busy for it, "
+            "or PROVIDER_TIMEOUT too short.",
+        )
 
     async def _fitting(self, request: AnswerRequest, deadline: float) -> AsyncGenerator[AnswerDelta, None]:
         """The model's answer, from as much of the passages as it can read; nothing when that is nothing."""
@@ -106,11 +136,7 @@ class LocalAnswerer:
         while limit > 0:
             passages = [replace(passage, text=passage.text[:limit]) for passage in request.passages[:MAX_PASSAGES]]
             system, user = messages(replace(request, passages=passages), self._nonce())
-            body = {
-                "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
-                "max_tokens": min(request.max_tokens, MAX_ANSWER_TOKENS),
-                "temperature": 0,
-            }
+            body = _chat(system, user, min(request.max_tokens, MAX_ANSWER_TOKENS))
             try:
                 async with aclosing(self._engine.generate(body, deadline)) as deltas:
                     async for delta in deltas:
@@ -119,11 +145,7 @@ class LocalAnswerer:
                 # It is refused before it is read, so trying again costs nothing.
                 limit = int(limit * min(0.9 * self._context_tokens / error.prompt_tokens, 0.7))
             except TimeoutError as error:
-                raise ProviderError(
-                    self.name,
-                    f"The local model was not done within {self._timeout_s:g} s; this machine may be too busy for it, "
-                    "or PROVIDER_TIMEOUT too short.",
-                ) from error
+                raise self._late() from error
             else:
                 return
 
@@ -259,6 +281,14 @@ def supporting_passage(sentence: str, question: str, passages: Sequence[SourcePa
         if share >= MIN_SHARE and exact <= frozenset().union(*held):
             shares[passage.number] = share + (1.0 if passage.number in cited else 0.0)
     return max(shares, key=lambda number: shares[number], default=None)
+
+
+def _chat(system: str, user: str, max_tokens: int) -> dict[str, Any]:
+    return {
+        "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
+        "max_tokens": max_tokens,
+        "temperature": 0,
+    }
 
 
 async def _sentences(deltas: AsyncIterator[AnswerDelta]) -> AsyncGenerator[tuple[str, Usage], None]:

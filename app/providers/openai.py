@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from urllib.parse import urlsplit
 
 import openai
@@ -13,7 +14,7 @@ from openai.types.chat import ChatCompletionChunk
 
 from app.answer.prompt import messages
 from app.errors import ConfigurationError, ProviderError
-from app.providers.protocols import AnswerDelta, AnswerRequest, Usage
+from app.providers.protocols import AnswerDelta, AnswerRequest, Completion, Instruction, Usage
 
 OPENAI_URL = "https://api.openai.com/v1"
 MAX_RETRIES = 1
@@ -63,11 +64,30 @@ class OpenAIAnswerer:
         Raises:
             ProviderError: the server refused, failed, broke off or was not done in time.
         """
+        system, user = messages(request, self._nonce())
+        async with aclosing(self._chat(system, user, request.max_tokens)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def complete(self, instruction: Instruction) -> Completion | None:
+        """What the model writes; a caller that is cancelled stops the server. Raises ProviderError."""
+        text, usage = "", Usage()
+        async with aclosing(self._chat(instruction.system, instruction.user, instruction.max_tokens)) as deltas:
+            async for delta in deltas:
+                text += delta.text
+                usage = delta.usage or usage
+        return Completion(text.strip(), usage)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _chat(self, system: str, user: str, max_tokens: int) -> AsyncGenerator[AnswerDelta, None]:
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         finished = False
         try:
             async with asyncio.timeout_at(deadline):
-                chunks = await self._ask(request)
+                chunks = await self._ask(system, user, max_tokens)
             async with chunks:
                 iterator = aiter(chunks)
                 while (chunk := await _next(iterator, deadline)) is not None:
@@ -87,16 +107,11 @@ class OpenAIAnswerer:
                 "check OPENAI_BASE_URL or OLLAMA_HOST, and the server's log.",
             )
 
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._client.close()
-
-    async def _ask(self, request: AnswerRequest) -> AsyncStream[ChatCompletionChunk]:
-        system, user = messages(request, self._nonce())
+    async def _ask(self, system: str, user: str, max_tokens: int) -> AsyncStream[ChatCompletionChunk]:
         return await self._client.chat.completions.create(
             model=self.model,
             messages=[{"role": "system", "content": system}, {"role": "user", "content": user}],
-            max_tokens=request.max_tokens,
+            max_tokens=max_tokens,
             temperature=0,
             stream=True,
             stream_options={"include_usage": True},

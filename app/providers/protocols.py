@@ -123,6 +123,10 @@ class Answerer(Protocol):
         """Yield the answer; closing the iterator stops the generation upstream."""
         ...
 
+    async def complete(self, instruction: Instruction) -> Completion | None:
+        """Do what the instruction says; None when this answerer has no model that follows instructions."""
+        ...
+
     async def close(self) -> None: ...
 
 
