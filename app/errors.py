@@ -100,9 +100,20 @@ class DependencyUnavailableError(AnchorageError):
 
 
 class ProviderError(DependencyUnavailableError):
-    """A model provider failed or timed out."""
+    """A model provider failed or timed out. ``of_request``: another request might well have been answered."""
 
     code = ErrorCode.PROVIDER_FAILED
+
+    def __init__(self, dependency: str, detail: str, retry_after_s: int = 5, *, of_request: bool = False) -> None:
+        super().__init__(dependency, detail, retry_after_s)
+        self.of_request = of_request
+
+
+class PromptTooLongError(ProviderError):
+    """More tokens than the model reads; it was refused before anything was written."""
+
+    def __init__(self, dependency: str, detail: str) -> None:
+        super().__init__(dependency, detail, of_request=True)
 
 
 class ProviderNotConfiguredError(AnchorageError):

@@ -31,7 +31,7 @@ from app.ingest.sandbox import Sandbox
 from app.ingest.stages import Stages
 from app.ingest.worker import Chore, Worker
 from app.providers.embedding import BundledEmbedder
-from app.providers.protocols import Embedder, EmbeddingIdentity, Reranker
+from app.providers.protocols import Embedder, EmbeddingIdentity, ImageDescriber, Reranker
 from app.providers.registry import Answerers
 from app.retrieval.options import RetrievalOptions, Weights
 from app.retrieval.rerank import RerankStep
@@ -59,6 +59,7 @@ class Services:
     acceptance: Acceptance
     retriever: Retriever
     answerers: Answerers
+    describer: ImageDescriber | None
     pipeline: Pipeline
     queue: Queue
     worker: Worker
@@ -116,7 +117,7 @@ async def _open(settings: Settings, metrics: Metrics, embedder: BundledEmbedder,
     if reranker is not None:
         stack.push_async_callback(reranker.close)
     retriever = Retriever(database, index, embedder, sparse, RerankStep(reranker, settings.rerank_candidates))
-    answerers = Answerers(settings)
+    answerers = Answerers(settings, metrics)
     stack.push_async_callback(answerers.close)
     query_log = QueryLog(database) if settings.enable_query_logging else None
     if query_log is not None:
@@ -138,6 +139,7 @@ async def _open(settings: Settings, metrics: Metrics, embedder: BundledEmbedder,
         acceptance=Acceptance(database, sandbox, settings.max_upload_bytes),
         retriever=retriever,
         answerers=answerers,
+        describer=answerers.describer(),
         pipeline=Pipeline(
             database=database,
             retriever=retriever,

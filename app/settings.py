@@ -6,13 +6,14 @@ the variable in lower case (``secret_key``, ``redis_password`` ...). In producti
 
 from __future__ import annotations
 
+import json
 import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import quote
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -69,12 +70,42 @@ class RerankForm(StrEnum):
 
 
 class AnswerProvider(StrEnum):
-    """Who writes the answer. ``auto``: an OpenAI-compatible server if one is configured, else extractive."""
+    """Who writes the answer. ``auto``: those that have a key or an address, in this order, and then extractive."""
 
     AUTO = "auto"
     OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+    GEMINI = "gemini"
+    OLLAMA = "ollama"
     LOCAL = "local"
     EXTRACTIVE = "extractive"
+
+
+class VisionProvider(StrEnum):
+    """Who describes images."""
+
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+    GEMINI = "gemini"
+    OLLAMA = "ollama"
+
+
+class EmbeddingProvider(StrEnum):
+    """Who makes the vectors. ``openai`` is also any server that speaks its protocol."""
+
+    BUNDLED = "bundled"
+    OPENAI = "openai"
+    GEMINI = "gemini"
+    FASTEMBED = "fastembed"
+
+
+class ModelPrice(BaseModel):
+    """US dollars for a million tokens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: float = Field(ge=0)
+    output: float = Field(0.0, ge=0)
 
 
 class Settings(BaseSettings):
@@ -134,13 +165,57 @@ class Settings(BaseSettings):
     # ones (`make bench`).
     similarity_threshold: float = Field(0.30, ge=0, le=1, description="Cosine below which a passage is not relevant.")
 
-    answer_provider: AnswerProvider = AnswerProvider.AUTO
+    providers: Annotated[list[AnswerProvider], NoDecode] = Field(
+        [AnswerProvider.AUTO], min_length=1, description="Who is asked for the answer, in this order."
+    )
     openai_api_key: SecretStr | None = None
     openai_base_url: str | None = None
     openai_model: str = "gpt-4o-mini"
+    openai_context_tokens: int | None = Field(
+        None, ge=512, description="Tokens of prompt and answer; unset: 128,000 at OpenAI, 8,192 at another server."
+    )
+    anthropic_api_key: SecretStr | None = None
+    anthropic_base_url: str | None = None
+    anthropic_model: str = "claude-haiku-4-5"
+    anthropic_context_tokens: int = Field(200_000, ge=512)
+    gemini_api_key: SecretStr | None = None
+    gemini_base_url: str | None = None
+    gemini_model: str = "gemini-3.5-flash-lite"
+    gemini_context_tokens: int = Field(1_000_000, ge=512)
     ollama_host: str | None = Field(None, description="Base URL of an Ollama server, e.g. http://127.0.0.1:11434.")
-    provider_timeout: float = Field(60.0, gt=0, description="Seconds until an answer must be complete.")
+    ollama_model: str = "llama3.2"
+    # What Ollama reads unless it is told otherwise; it cuts off what is more, from the front, and says nothing.
+    ollama_context_tokens: int = Field(4_096, ge=512)
     local_model_path: Path | None = Field(None, description="A GGUF file; unset means the bundled SmolLM2-135M.")
+    local_context_tokens: int = Field(2_048, ge=256)
+    allowed_models: Annotated[list[str], NoDecode] = Field(
+        [], description="Models that a query may ask for beside the configured ones; `*` is any."
+    )
+    answer_max_tokens: int = Field(512, ge=16, description="Tokens that an answer may have.")
+    provider_timeout: float = Field(60.0, gt=0, description="Seconds until an answer must be complete.")
+    provider_first_token_timeout: float = Field(
+        20.0, gt=0, description="Seconds until an answer must begin, where another provider can be asked instead."
+    )
+    provider_retries: int = Field(1, ge=0, le=5, description="How often the client asks again after what may pass.")
+    provider_failures: int = Field(5, ge=1, description="Failures in a row after which a provider is left alone.")
+    provider_rest_seconds: float = Field(30.0, gt=0, description="How long it is left alone before it is tried again.")
+    model_prices: Annotated[dict[str, ModelPrice], NoDecode] = Field(
+        {}, description="By model, over the built-in table: JSON, or the path of a JSON file."
+    )
+    vision_provider: VisionProvider | None = Field(None, description="Who describes images; unset: nobody.")
+    vision_model: str | None = Field(None, description="Unset: the provider's model for answers.")
+
+    embedding_provider: EmbeddingProvider = EmbeddingProvider.BUNDLED
+    embedding_model: str | None = None
+    embedding_dimension: int | None = Field(None, ge=1, le=65_536)
+    embedding_base_url: str | None = Field(None, description="Unset: OPENAI_BASE_URL, or the provider's own.")
+    embedding_api_key: SecretStr | None = Field(None, description="Unset: the provider's key for answers.")
+    embedding_model_path: Path | None = Field(None, description="A folder with a fastembed model, instead of a hub.")
+    embedding_max_tokens: int | None = Field(None, ge=16, description="Tokens of one text that the model reads.")
+    embedding_batch_size: int = Field(64, ge=1, le=2048, description="Texts in one request to a model server.")
+    embedding_timeout: float = Field(30.0, gt=0, description="Seconds a request for vectors may take.")
+    embedding_query_prefix: str = Field("", description="Put before a question, for models that ask for it.")
+    embedding_document_prefix: str = Field("", description="Put before a passage, for models that ask for it.")
     embedding_threads: int = Field(0, ge=0, description="Threads of the bundled embedding model; 0 is all cores.")
 
     max_upload_bytes: int = Field(32 * MIB, ge=1)
@@ -176,11 +251,21 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in ("allowed_hosts", "cors_origins"):
+        for name in ("allowed_hosts", "cors_origins", "providers", "allowed_models"):
             value = values.get(name)
             if isinstance(value, str):
                 values[name] = [item.strip() for item in value.split(",") if item.strip()]
         return values
+
+    @field_validator("model_prices", mode="before")
+    @classmethod
+    def _read_prices(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value if value.lstrip().startswith("{") else Path(value).read_text())
+        except (OSError, ValueError) as error:
+            raise ValueError(f"neither a JSON object nor a file that holds one ({error})") from error
 
     @model_validator(mode="after")
     def _production_has_its_secrets(self) -> Self:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import structlog
 from sqlalchemy import select
 
 from app.answer.citations import cite
+from app.answer.links import LinkFilter, addresses, without_foreign_links
 from app.answer.prompt import PROMPT_VERSION
 from app.answer.query_log import QueryLog
 from app.cache.exact import CacheKey, ExactCache
@@ -21,7 +23,7 @@ from app.db.collection_settings import CollectionSettings
 from app.db.models import Collection
 from app.db.session import Database
 from app.errors import DependencyUnavailableError
-from app.providers.protocols import Answerer, AnswerRequest, Embedder, SourcePassage, Usage
+from app.providers.protocols import AnswerDelta, Answerer, AnswerRequest, Embedder, SourcePassage, Usage
 from app.providers.registry import Answerers
 from app.retrieval.options import RetrievalOptions, RetrievalWishes
 from app.retrieval.search import Passage, Retriever
@@ -43,6 +45,8 @@ class Question:
     retrieval: RetrievalWishes
     provider: str | None
     use_cache: bool
+    model: str | None = None
+    max_tokens: int = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,11 @@ class CitedPassage:
 
 @dataclass(slots=True)
 class Answer:
-    """What comes out; ``grounded`` is false when the documents hold no answer."""
+    """What comes out; ``grounded`` is false when the documents hold no answer.
+
+    ``provider`` and ``model`` are who wrote it. ``usage`` is of this question alone: nothing, when it came from the
+    cache. ``chunk_ids`` are the passages that it was made from.
+    """
 
     text: str
     grounded: bool
@@ -69,6 +77,7 @@ class Answer:
     provider: str
     model: str
     usage: Usage = field(default_factory=Usage)
+    chunk_ids: list[str] = field(default_factory=list)
     cache_status: str = "miss"
     cache_age_s: float | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
@@ -125,13 +134,13 @@ class Pipeline:
             provider does not answer.
         """
         start = perf_counter()
-        answerer = self._answerers.get(question.provider)
+        answerer = self._answerers.get(question.provider, question.model)
         # The epoch is read before the retrieval: whatever changes from here on makes the answer uncacheable.
         collection = await self._collection(question)
         options = question.retrieval.options(
             self._defaults, CollectionSettings.read(collection.settings), self._max_results
         )
-        key = self._cache_key(question, options, collection, answerer)
+        key = self._cache_key(question, options, collection, answerer.name, answerer.model)
         use_cache = question.use_cache and self._cache.enabled
         if use_cache and (cached := await self._cached(key, collection)) is not None:
             answer = cached
@@ -140,7 +149,8 @@ class Pipeline:
             scope = Scope(question.tenant_id, collection.id)
             retrieval = await self._retriever.search(scope, question.text, options)
             yield Retrieved(retrieval.passages)
-            answer = Answer(ABSTENTION, False, [], answerer.name, answerer.model, timings_ms=retrieval.timings_ms)
+            answer = Answer(ABSTENTION, False, [], key.provider, key.model, timings_ms=retrieval.timings_ms)
+            answer.chunk_ids = [str(passage.chunk_id) for passage in retrieval.passages]
             if retrieval.passages:
                 async for delta in self._generate(question, answerer, retrieval.passages, answer):
                     yield delta
@@ -148,6 +158,8 @@ class Pipeline:
                 yield Delta(answer.text)
             answer.cache_status = "miss" if use_cache else "bypass"
             if use_cache and retrieval.complete:
+                # Under the name of who wrote it: an answer of the second choice is not kept as one of the first.
+                key = self._cache_key(question, options, collection, answer.provider, answer.model)
                 await self._store(key, collection, answer, retrieval.passages)
         answer.timings_ms["total"] = (perf_counter() - start) * 1000
         self._record(question, collection.id, answer)
@@ -163,15 +175,24 @@ class Pipeline:
         """Stream the text, then put it with its checked citations into ``answer``."""
         start = perf_counter()
         sources = [SourcePassage(n, p.title, p.text, p.score) for n, p in enumerate(passages, start=1)]
+        allowed = LinkFilter(addresses(source.text for source in sources))
         pieces: list[str] = []
-        async for delta in answerer.stream(AnswerRequest(question.text, sources)):
-            if delta.usage is not None:
-                answer.usage = delta.usage
-            if delta.text:
-                pieces.append(delta.text)
-                yield Delta(delta.text)
+        deltas = answerer.stream(AnswerRequest(question.text, sources, question.max_tokens))
+        async with aclosing(cast(AsyncGenerator[AnswerDelta, None], deltas)):
+            async for delta in deltas:
+                if delta.author is not None:
+                    answer.provider, answer.model = delta.author.provider, delta.author.model
+                if delta.usage is not None:
+                    answer.usage = delta.usage
+                if text := allowed.feed(delta.text):
+                    pieces.append(text)
+                    yield Delta(text)
+        if text := allowed.finish():
+            pieces.append(text)
+            yield Delta(text)
         generated = perf_counter()
         text, citations = cite("".join(pieces), sources)
+        text = without_foreign_links(text, addresses(sources[citation.index].text for citation in citations))
         answer.citations = [
             CitedPassage(
                 citation.number,
@@ -191,7 +212,7 @@ class Pipeline:
         answer.timings_ms |= {"generate": (generated - start) * 1000, "cite": (perf_counter() - generated) * 1000}
 
     def _cache_key(
-        self, question: Question, options: RetrievalOptions, collection: Collection, answerer: Answerer
+        self, question: Question, options: RetrievalOptions, collection: Collection, provider: str, model: str
     ) -> CacheKey:
         return CacheKey(
             tenant_id=question.tenant_id,
@@ -200,8 +221,8 @@ class Pipeline:
             retrieval=self._retriever.key(options),
             embedding=str(self._embedder.identity),
             prompt_version=PROMPT_VERSION,
-            provider=answerer.name,
-            model=answerer.model,
+            provider=provider,
+            model=model,
         )
 
     async def _cached(self, key: CacheKey, collection: Collection) -> Answer | None:
@@ -211,8 +232,8 @@ class Pipeline:
         try:
             value: dict[str, Any] = dict(found.answer)
             citations = [CitedPassage(**citation) for citation in value.pop("citations")]
-            usage = Usage(**value.pop("usage"))
-            return Answer(**value, citations=citations, usage=usage, cache_status="exact", cache_age_s=found.age_s)
+            del value["usage"]
+            return Answer(**value, citations=citations, cache_status="exact", cache_age_s=found.age_s)
         except (KeyError, TypeError):
             # During a deploy two releases share the cache; one that wrote other fields is a miss.
             log.info("cache.entry_unreadable")
@@ -246,8 +267,14 @@ class Pipeline:
                     "tenant_id": question.tenant_id,
                     "collection_id": collection_id,
                     "query": question.text,
+                    "answer": answer.text,
+                    "chunk_ids": answer.chunk_ids,
                     "grounded": answer.grounded,
                     "provider": answer.provider,
+                    "model": answer.model,
+                    "prompt_tokens": answer.usage.prompt_tokens,
+                    "completion_tokens": answer.usage.completion_tokens,
+                    "cost_usd": answer.usage.cost_usd,
                     "cache_status": answer.cache_status,
                     "timings_ms": rounded,
                     "created_at": datetime.now(UTC),

@@ -9,12 +9,13 @@ from time import perf_counter
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app.api.deps import ServicesDep
 from app.api.errors import Problem
 from app.auth.keys import Principal, Scope
 from app.errors import AuthenticationError, DependencyUnavailableError, NotFoundError
+from app.providers.breaker import Circuit
 from app.services import Services
 from app.telemetry.metrics import CONTENT_TYPE
 
@@ -37,6 +38,9 @@ class Health(BaseModel):
     status: Literal["ok", "degraded", "unavailable"]
     version: str
     dependencies: dict[str, DependencyHealth] | None = None
+    providers: dict[str, Circuit] | None = Field(
+        None, description="Model providers asked so far: `open` is one that is left alone after failures."
+    )
 
 
 @router.get("/health", summary="Health, with each dependency on request")
@@ -49,7 +53,12 @@ async def health(request: Request, services: ServicesDep, detailed: Annotated[bo
     status: Literal["ok", "degraded", "unavailable"] = "degraded" if down else "ok"
     if any(item.required for item in down):
         status = "unavailable"
-    return Health(status=status, version=version("anchorage"), dependencies=dependencies if detailed else None)
+    return Health(
+        status=status,
+        version=version("anchorage"),
+        dependencies=dependencies if detailed else None,
+        providers=services.answerers.circuits() if detailed else None,
+    )
 
 
 @api_router.get("/health", summary="Alive: the process answers")

@@ -52,6 +52,7 @@ class QueryRequest(RetrievalFields):
     query: QueryText
     collection: Name | None = Field(None, description="Which documents to ask; the default collection if absent.")
     provider: AnswerProvider | None = Field(None, description="Who writes the answer.")
+    model: Name | None = Field(None, description="Another model of that provider; the service says which it allows.")
     use_cache: bool = True
     stream: bool = Field(False, description="Server-sent events; so does `Accept: text/event-stream`.")
 
@@ -78,10 +79,12 @@ class CacheInfo(BaseModel):
 
 
 class UsageInfo(BaseModel):
-    """Tokens that the provider counted."""
+    """Tokens that the provider counted for this question, and their price; nothing when it came from the cache."""
 
     prompt_tokens: int
     completion_tokens: int
+    cost_usd: float
+    priced: bool = Field(description="False when the service knows no price for the model: the cost is then 0.")
 
 
 class QueryResponse(BaseModel):
@@ -135,6 +138,8 @@ def _question(request: Request, body: QueryRequest, principal: Principal) -> Que
         collection=body.collection,
         retrieval=body.wishes(),
         provider=body.provider,
+        model=body.model,
+        max_tokens=settings.answer_max_tokens,
         use_cache=body.use_cache,
     )
 

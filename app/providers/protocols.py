@@ -77,10 +77,24 @@ class AnswerRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens billed; zero for answerers without a model."""
+    """Tokens billed; zero for answerers without a model.
+
+    ``cost_usd`` follows from the price table; ``priced`` is false when that has no such model: the cost is then
+    unknown, and counted as 0.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cost_usd: float = 0.0
+    priced: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who wrote it, where that can be another than was asked first."""
+
+    provider: str
+    model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +103,7 @@ class AnswerDelta:
 
     text: str
     usage: Usage | None = None
+    author: Author | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,3 +156,18 @@ class Reranker(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class ImageDescriber(Protocol):
+    """Puts into words what an image shows, so that it can be found and cited."""
+
+    @property
+    def model(self) -> str: ...
+
+    async def describe(self, image: bytes, media_type: str) -> Completion:
+        """What is to be seen and read in it.
+
+        Raises:
+            UnsupportedMediaTypeError: no model takes images of that type. ProviderError: its server failed.
+        """
+        ...

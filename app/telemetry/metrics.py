@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32)
@@ -39,6 +39,51 @@ class Metrics:
             ("step",),
             namespace=namespace,
             buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.provider_requests = Counter(
+            "provider_requests_total",
+            "Requests to model providers: answered, failed, rejected (the request's fault), abandoned, refused (left "
+            "alone after failures)",
+            ("provider", "outcome"),
+            namespace=namespace,
+            registry=self.registry,
+        )
+        self.first_token_seconds = Histogram(
+            "provider_first_token_seconds",
+            "Time from the request to the first word of the answer",
+            ("provider",),
+            namespace=namespace,
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.provider_circuit = Gauge(
+            "provider_circuit_state",
+            "0 asked as usual, 1 on trial, 2 left alone after failures",
+            ("provider",),
+            namespace=namespace,
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
+        self.tokens = Counter(
+            "tokens_total",
+            "Tokens that providers counted",
+            ("provider", "model", "kind"),
+            namespace=namespace,
+            registry=self.registry,
+        )
+        self.cost_usd = Counter(
+            "cost_usd_total",
+            "What those tokens cost by the price table, in US dollars",
+            ("provider", "model"),
+            namespace=namespace,
+            registry=self.registry,
+        )
+        self.unpriced_answers = Counter(
+            "unpriced_answers_total",
+            "Answers of models that the price table does not have: their cost is missing above",
+            ("provider", "model"),
+            namespace=namespace,
             registry=self.registry,
         )
         self.documents = Counter(

@@ -1,0 +1,160 @@
+"""One provider, watched: its circuit breaker, the time to its first word, its tokens and what they cost."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import replace
+
+import structlog
+
+from app.errors import ProviderError
+from app.providers.breaker import Breaker, Permit
+from app.providers.prices import Prices
+from app.providers.protocols import (
+    AnswerDelta,
+    Answerer,
+    AnswerRequest,
+    Author,
+    Completion,
+    ImageDescriber,
+    Instruction,
+    Usage,
+)
+from app.telemetry.metrics import Metrics
+
+log = structlog.get_logger()
+
+
+class GuardedAnswerer:
+    """An answerer that is left alone while its circuit is open, and whose every use is counted."""
+
+    def __init__(
+        self,
+        answerer: Answerer,
+        breaker: Breaker,
+        prices: Prices,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.name = answerer.name
+        self.model = answerer.model
+        self.breaker = breaker
+        self._answerer = answerer
+        self._prices = prices
+        self._metrics = metrics
+        self._clock = clock
+        self._author = Author(answerer.name, answerer.model)
+
+    def stream(self, request: AnswerRequest) -> AsyncIterator[AnswerDelta]:
+        """Yield the answer. Raises ProviderError; at once while the circuit is open."""
+        return self.stream_within(request, None)
+
+    async def stream_within(
+        self, request: AnswerRequest, patience_s: float | None
+    ) -> AsyncGenerator[AnswerDelta, None]:
+        """``stream``, failing when nothing has been written after ``patience_s``."""
+        permit = self._enter()
+        began = self._clock()
+        wrote = False
+        try:
+            async with aclosing(self._begun(request, patience_s)) as deltas:
+                async for delta in deltas:
+                    if delta.text and not wrote:
+                        wrote = True
+                        self._metrics.first_token_seconds.labels(self.name).observe(self._clock() - began)
+                    usage = self._counted(delta.usage) if delta.usage is not None else None
+                    yield replace(delta, usage=usage, author=self._author)
+        except ProviderError as error:
+            self._failed(permit, error)
+            raise
+        except BaseException:
+            # The reader went away, or this is a bug: either says nothing about the provider unless it wrote.
+            self._ended(permit, "abandoned", good=True if wrote else None)
+            raise
+        self._ended(permit, "answered", good=True)
+
+    async def complete(self, instruction: Instruction) -> Completion | None:
+        """What the model writes, or None when there is no model. Raises ProviderError."""
+        return await self._asked(lambda: self._answerer.complete(instruction))
+
+    async def describe(self, image: bytes, media_type: str) -> Completion:
+        """What is to be seen in the image. Raises ProviderError or UnsupportedMediaTypeError."""
+        describer: ImageDescriber = self._answerer  # type: ignore[assignment]  # the registry sees to it
+        completion = await self._asked(lambda: describer.describe(image, media_type))
+        if completion is None:
+            raise TypeError(f"{self.name} describes no images")
+        return completion
+
+    async def close(self) -> None:
+        """Close the answerer."""
+        await self._answerer.close()
+
+    async def _begun(self, request: AnswerRequest, patience_s: float | None) -> AsyncGenerator[AnswerDelta, None]:
+        stream = aiter(self._answerer.stream(request))
+        try:
+            try:
+                async with asyncio.timeout(patience_s):
+                    first = await anext(stream, None)
+            except TimeoutError as error:
+                raise ProviderError(
+                    self.name,
+                    f"The model provider {self.name!r} did not begin its answer within {patience_s:g} s "
+                    "(PROVIDER_FIRST_TOKEN_TIMEOUT).",
+                ) from error
+            if first is None:
+                return
+            yield first
+            async for delta in stream:
+                yield delta
+        finally:
+            if isinstance(stream, AsyncGenerator):
+                await stream.aclose()
+
+    async def _asked(self, ask: Callable[[], Awaitable[Completion | None]]) -> Completion | None:
+        permit = self._enter()
+        try:
+            completion = await ask()
+        except ProviderError as error:
+            self._failed(permit, error)
+            raise
+        except BaseException:
+            self._ended(permit, "abandoned", good=None)
+            raise
+        self._ended(permit, "answered", good=True)
+        return completion and replace(completion, usage=self._counted(completion.usage))
+
+    def _enter(self) -> Permit:
+        permit = self.breaker.enter()
+        if permit is None:
+            self._metrics.provider_requests.labels(self.name, "refused").inc()
+            wait = max(1, math.ceil(self.breaker.rest_s))
+            raise ProviderError(
+                self.name, f"The model provider {self.name!r} failed repeatedly and is left alone for {wait} s.", wait
+            )
+        return permit
+
+    def _failed(self, permit: Permit, error: ProviderError) -> None:
+        log.warning("provider.failed", provider=self.name, model=self.model, detail=error.detail)
+        self._ended(permit, "rejected" if error.of_request else "failed", good=None if error.of_request else False)
+
+    def _ended(self, permit: Permit, outcome: str, *, good: bool | None) -> None:
+        self._metrics.provider_requests.labels(self.name, outcome).inc()
+        if good is None:
+            permit.released()
+        elif good:
+            permit.succeeded()
+        else:
+            permit.failed()
+
+    def _counted(self, used: Usage) -> Usage:
+        usage = self._prices.priced(self.name, self.model, used)
+        for kind, tokens in (("prompt", usage.prompt_tokens), ("completion", usage.completion_tokens)):
+            self._metrics.tokens.labels(self.name, self.model, kind).inc(tokens)
+        self._metrics.cost_usd.labels(self.name, self.model).inc(usage.cost_usd)
+        if not usage.priced:
+            self._metrics.unpriced_answers.labels(self.name, self.model).inc()
+        return usage
