@@ -30,7 +30,7 @@ from app.ingest.reindex import Reindexer
 from app.ingest.sandbox import Sandbox
 from app.ingest.stages import Stages
 from app.ingest.worker import Chore, Worker
-from app.providers.embedding import BundledEmbedder
+from app.providers.embedding import open_embedder
 from app.providers.protocols import Embedder, EmbeddingIdentity, ImageDescriber, Reranker
 from app.providers.registry import Answerers
 from app.retrieval.options import RetrievalOptions, Weights
@@ -82,7 +82,7 @@ async def open_services(settings: Settings, metrics: Metrics, patience_s: float 
         ConfigurationError: a setting, the schema or the data contradict this release.
         DependencyUnavailableError: the database or the index does not answer.
     """
-    embedder = BundledEmbedder(settings.embedding_threads)
+    embedder = open_embedder(settings, metrics)
     deadline = monotonic() + patience_s
     while True:
         async with AsyncExitStack() as stack:
@@ -95,7 +95,7 @@ async def open_services(settings: Settings, metrics: Metrics, patience_s: float 
         await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _open(settings: Settings, metrics: Metrics, embedder: BundledEmbedder, stack: AsyncExitStack) -> Services:
+async def _open(settings: Settings, metrics: Metrics, embedder: Embedder, stack: AsyncExitStack) -> Services:
     database = Database(settings.sqlalchemy_url, settings.database_pool_size)
     stack.push_async_callback(database.close)
     async with database.session(reading=True) as session:
@@ -129,6 +129,8 @@ async def _open(settings: Settings, metrics: Metrics, embedder: BundledEmbedder,
     handlers = {JobKind.INDEX: indexer.index, JobKind.REMOVE: indexer.remove}
     reindexer = Reindexer(database, index, embedder, sparse)
     chores = [Chore("index.repair", reindexer.repair, settings.index_check_hours * 3600)]
+    # Not before all else is there: a start that is tried again uses the same one.
+    stack.push_async_callback(embedder.close)
     return Services(
         settings=settings,
         database=database,
@@ -165,8 +167,9 @@ async def open_reindexer(settings: Settings) -> AsyncIterator[Reindexer]:
     Raises:
         ConfigurationError, DependencyUnavailableError: as ``open_services``.
     """
-    embedder = BundledEmbedder(settings.embedding_threads)
+    embedder = open_embedder(settings)
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(embedder.close)
         database = Database(settings.sqlalchemy_url, settings.database_pool_size)
         stack.push_async_callback(database.close)
         if missing := await pending(database):

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from app.db.migrate import pending
 from app.db.session import Database
 from app.errors import AnchorageError
-from app.providers.embedding import BundledEmbedder
+from app.providers.embedding import identity_of, open_embedder
 from app.services import open_index, open_store
 from app.settings import Settings
 
@@ -15,7 +15,7 @@ from app.settings import Settings
 async def diagnose(settings: Settings) -> dict[str, str | None]:
     """Name of each check to its cure, or None where all is well."""
     database = Database(settings.sqlalchemy_url, 1)
-    identity = BundledEmbedder.identity
+    identity = identity_of(settings)
     store = open_store(settings)
 
     async def schema() -> None:
@@ -32,13 +32,17 @@ async def diagnose(settings: Settings) -> dict[str, str | None]:
             await opened.close()
 
     async def model() -> None:
-        await BundledEmbedder(1).embed_query("Is the model whole?")
+        embedder = open_embedder(settings.model_copy(update={"embedding_threads": 1}))
+        try:
+            await embedder.embed_query("Is the model whole?")
+        finally:
+            await embedder.close()
 
     findings = {
         "database": await _cure(schema, "check DATABASE_URL, and that Postgres runs and lets this user in"),
         "vector index": await _cure(index, "check QDRANT_URL and QDRANT_API_KEY, and that Qdrant runs"),
         "cache": await _cure(store.check, "check REDIS_HOST and REDIS_PASSWORD; without Redis answers are only slower"),
-        "embedding model": await _cure(model, "install the package again: files of the model are missing"),
+        "embedding model": await _cure(model, "install the package again, or check EMBEDDING_PROVIDER and its server"),
     }
     await store.close()
     await database.close()

@@ -69,14 +69,14 @@ async def _first_key(settings: Settings) -> Path:
     from app.db.bootstrap import DEFAULT_TENANT_ID, bootstrap
     from app.db.migrate import migrate as upgrade
     from app.db.session import Database
-    from app.providers.embedding import BundledEmbedder
+    from app.providers.embedding import identity_of
     from app.services import secret_key
 
     file = settings.data_dir / "api-key"
     if not file.exists():
         database = Database(settings.sqlalchemy_url)
         await upgrade(database)
-        await bootstrap(database, BundledEmbedder.identity)
+        await bootstrap(database, identity_of(settings))
         key = await Keyring(database, secret_key(settings)).create(DEFAULT_TENANT_ID, "owner", frozenset(Scope))
         await database.close()
         with os.fdopen(os.open(file, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as handle:
@@ -115,7 +115,7 @@ def migrate(
     from app.db.bootstrap import DEFAULT_TENANT_ID, bootstrap
     from app.db.migrate import migrate as upgrade
     from app.db.session import Database
-    from app.providers.embedding import BundledEmbedder
+    from app.providers.embedding import identity_of
     from app.services import secret_key
 
     settings = load_settings()
@@ -124,7 +124,7 @@ def migrate(
         database = Database(settings.sqlalchemy_url)
         try:
             applied = await upgrade(database)
-            await bootstrap(database, BundledEmbedder.identity)
+            await bootstrap(database, identity_of(settings))
             if admin_key_file is None:
                 return {"applied": applied, "key_registered": False}
             keyring, key = Keyring(database, secret_key(settings)), admin_key_file.read_text().strip()

@@ -27,6 +27,9 @@ LIST_PRICES = {
     "gemini-2.5-flash-lite": ModelPrice(input=0.1, output=0.4),
     "gemini-3.5-flash": ModelPrice(input=1.5, output=9),
     "gemini-3.5-flash-lite": ModelPrice(input=0.3, output=2.5),
+    "text-embedding-3-small": ModelPrice(input=0.02),
+    "text-embedding-3-large": ModelPrice(input=0.13),
+    "gemini-embedding-001": ModelPrice(input=0.15),
 }
 # Their models run on one's own machines.
 FREE = frozenset({AnswerProvider.LOCAL, AnswerProvider.EXTRACTIVE, AnswerProvider.OLLAMA})

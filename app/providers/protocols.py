@@ -55,6 +55,8 @@ class Embedder(Protocol):
         """Character ranges of the model's tokens, without special ones: the measure for chunking."""
         ...
 
+    async def close(self) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class SourcePassage:

