@@ -22,8 +22,10 @@ class SlowModel:
 
 
 @asynccontextmanager
-async def slow_model(words: Sequence[str], pause_s: float) -> AsyncIterator[SlowModel]:
-    """``left`` is set as soon as a client closes its connection before the last word."""
+async def slow_model(
+    words: Sequence[str], pause_s: float, *, usage: tuple[int, int] | None = None, port: int = 0
+) -> AsyncIterator[SlowModel]:
+    """``left`` is set as soon as a client closes its connection before the last word; ``usage`` ends the answer."""
     model = SlowModel()
 
     async def write(writer: asyncio.StreamWriter) -> None:
@@ -32,7 +34,7 @@ async def slow_model(words: Sequence[str], pause_s: float) -> AsyncIterator[Slow
             writer.write(_chunk({"content": word}, None))
             await writer.drain()
             await asyncio.sleep(pause_s)
-        writer.write(_chunk({}, "stop") + b"data: [DONE]\n\n")
+        writer.write(_chunk({}, "stop") + (_usage(*usage) if usage else b"") + b"data: [DONE]\n\n")
         await writer.drain()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -49,7 +51,7 @@ async def slow_model(words: Sequence[str], pause_s: float) -> AsyncIterator[Slow
         await asyncio.gather(writing, leaving, return_exceptions=True)
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", port)
     async with server:
         model.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         yield model
@@ -58,4 +60,10 @@ async def slow_model(words: Sequence[str], pause_s: float) -> AsyncIterator[Slow
 def _chunk(delta: dict[str, str], finish: str | None) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
     chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "slow", "choices": [choice]}
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+def _usage(prompt: int, completion: int) -> bytes:
+    used = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "slow", "choices": [], "usage": used}
     return b"data: " + json.dumps(chunk).encode() + b"\n\n"
