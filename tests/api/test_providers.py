@@ -56,10 +56,12 @@ async def test_an_answer_says_who_wrote_it_and_what_it_cost_and_so_does_the_reco
 
 
 async def test_a_model_without_a_price_says_so(tmp_path: Path) -> None:
-    async with slow_model(ANSWER, 0, usage=(1000, 10)) as model:
-        async with started(settings(tmp_path, model.url, openai_model="house-model")) as running:
-            await running.add(MANUAL)
-            usage = (await running.ask(QUESTION))["usage"]
+    async with (
+        slow_model(ANSWER, 0, usage=(1000, 10)) as model,
+        started(settings(tmp_path, model.url, openai_model="house-model")) as running,
+    ):
+        await running.add(MANUAL)
+        usage = (await running.ask(QUESTION))["usage"]
     assert (usage["cost_usd"], usage["priced"]) == (0, False)
 
 
@@ -84,12 +86,15 @@ async def test_the_second_choice_answers_while_the_first_is_away_and_is_not_kept
 
 
 async def test_another_model_must_be_allowed(tmp_path: Path) -> None:
-    async with slow_model(ANSWER, 0) as model:
-        async with started(settings(tmp_path, model.url, allowed_models="gpt-4.1")) as running:
-            await running.add(MANUAL)
-            assert (await running.ask(QUESTION, model="gpt-4.1"))["model"] == "gpt-4.1"
-            refused = await running.client.post(QUERY, json={"query": QUESTION, "model": "gpt-5-pro"})
-            streamed = await running.client.post(QUERY, json={"query": QUESTION, "model": "gpt-5-pro", "stream": True})
+    other = {"query": QUESTION, "model": "gpt-5-pro"}
+    async with (
+        slow_model(ANSWER, 0) as model,
+        started(settings(tmp_path, model.url, allowed_models="gpt-4.1")) as running,
+    ):
+        await running.add(MANUAL)
+        assert (await running.ask(QUESTION, model="gpt-4.1"))["model"] == "gpt-4.1"
+        refused = await running.client.post(QUERY, json=other)
+        streamed = await running.client.post(QUERY, json=other | {"stream": True})
     assert "ALLOWED_MODELS" in is_problem(refused, 422, "validation_failed")["detail"]
     is_problem(streamed, 422, "validation_failed")
 
