@@ -8,6 +8,8 @@ from lab.host import ssh_options
 from lab.lab import Lab
 
 GROUPS = ("edge", "app", "worker", "postgres", "redis", "qdrant", "monitoring", "backup")
+# Off unless wanted.
+OPTIONAL_GROUPS = ("llm",)
 
 
 def ansible_inventory(lab: Lab) -> dict[str, Any]:
@@ -23,9 +25,9 @@ def ansible_inventory(lab: Lab) -> dict[str, Any]:
         }
         for entry in entries
     }
-    groups = {group: {"hosts": list(variables)} for group in GROUPS}
+    groups = {group: {"hosts": list(variables)} for group in GROUPS} | {name: {"hosts": []} for name in OPTIONAL_GROUPS}
     return {
         "_meta": {"hostvars": variables},
-        "all": {"children": list(GROUPS), "vars": {"lab_directory": str(lab.directory)}},
+        "all": {"children": list(groups), "vars": {"lab_directory": str(lab.directory)}},
         **groups,
     }

@@ -23,6 +23,11 @@ def entered(breaker: Breaker) -> Permit:
     return permit
 
 
+def state_of(breaker: Breaker) -> Circuit:
+    """Behind a call, so that no type checker takes it for unchanging."""
+    return breaker.state
+
+
 def opened(failures: int = 3) -> tuple[Breaker, Clock, list[Circuit]]:
     clock, told = Clock(), list[Circuit]()
     breaker = Breaker(failures, REST_S, clock, told.append)
@@ -35,23 +40,23 @@ def test_it_opens_after_failures_in_a_row_and_only_then() -> None:
     breaker = Breaker(3, REST_S, Clock())
     for outcome in (Permit.failed, Permit.failed, Permit.succeeded, Permit.failed, Permit.failed):
         outcome(entered(breaker))
-    assert breaker.state is Circuit.CLOSED
+    assert state_of(breaker) is Circuit.CLOSED
     entered(breaker).failed()
-    assert (breaker.state, breaker.rest_s) == (Circuit.OPEN, REST_S)
+    assert (state_of(breaker), breaker.rest_s) == (Circuit.OPEN, REST_S)
     assert breaker.enter() is None
 
 
 def test_after_its_rest_one_question_tries_and_its_outcome_decides() -> None:
     breaker, clock, told = opened()
     clock.now = REST_S
-    assert breaker.state is Circuit.HALF_OPEN
+    assert state_of(breaker) is Circuit.HALF_OPEN
     probe = entered(breaker)
     assert breaker.enter() is None
     probe.failed()
-    assert (breaker.state, breaker.rest_s) == (Circuit.OPEN, REST_S)
+    assert (state_of(breaker), breaker.rest_s) == (Circuit.OPEN, REST_S)
     clock.now = 2 * REST_S
     entered(breaker).succeeded()
-    assert breaker.state is Circuit.CLOSED
+    assert state_of(breaker) is Circuit.CLOSED
     assert told[-4:] == [Circuit.HALF_OPEN, Circuit.OPEN, Circuit.HALF_OPEN, Circuit.CLOSED]
 
 
@@ -59,9 +64,9 @@ def test_a_try_that_teaches_nothing_leaves_the_next_one_free() -> None:
     breaker, clock, _ = opened()
     clock.now = REST_S
     entered(breaker).released()
-    assert breaker.state is Circuit.HALF_OPEN
+    assert state_of(breaker) is Circuit.HALF_OPEN
     entered(breaker).succeeded()
-    assert breaker.state is Circuit.CLOSED
+    assert state_of(breaker) is Circuit.CLOSED
 
 
 def test_who_asked_before_it_opened_does_not_free_the_place_of_the_try() -> None:

@@ -159,7 +159,7 @@ async def test_gemini_is_told_what_each_text_is_for(monkeypatch: pytest.MonkeyPa
 )
 async def test_geminis_failures_name_the_setting(status: str, words: str) -> None:
     code = int(status.split(maxsplit=1)[0])
-    body = (
+    body: Any = (
         {"embeddings": []} if code == 200 else {"error": {"code": code, "status": "X", "message": "API key not valid"}}
     )
     async with wire_server(json_response(status, body)) as wire:

@@ -65,14 +65,15 @@ async def two(
         other = await stack.enter_async_context(wire_server(second))
         now = [0.0]
         metrics = Metrics("test")
-        settings = Settings(
-            openai_base_url=f"{one.url}/v1",
-            openai_model="gpt-4o-mini",
-            anthropic_api_key="sk-ant",
-            anthropic_base_url=other.url,
-            provider_retries=0,
-            **{"providers": "openai,anthropic,extractive", "provider_failures": 2} | values,
-        )
+        fields: dict[str, Any] = {
+            "providers": "openai,anthropic,extractive",
+            "openai_base_url": f"{one.url}/v1",
+            "anthropic_api_key": "sk-ant",
+            "anthropic_base_url": other.url,
+            "provider_retries": 0,
+            "provider_failures": 2,
+        }
+        settings = Settings(**{**fields, **values})
         answerers = Answerers(settings, metrics, lambda: now[0])
         stack.push_async_callback(answerers.close)
         yield Two(answerers, metrics, one, other, now)
@@ -82,7 +83,9 @@ async def test_who_answered_is_told_and_counted_with_its_price() -> None:
     async with two(COUNTED) as both:
         text, authors, usage = await both.ask()
         assert (text, authors) == ("Hello", {Author("openai", "gpt-4o-mini")})
-        assert usage == Usage(1000, 10, pytest.approx(0.000156), True)
+        assert usage is not None
+        assert (usage.prompt_tokens, usage.completion_tokens, usage.priced) == (1000, 10, True)
+        assert usage.cost_usd == pytest.approx(0.000156)
         assert not both.second.bodies
         labels = {"provider": "openai", "model": "gpt-4o-mini"}
         assert both.value("tokens_total", kind="prompt", **labels) == 1000
