@@ -39,6 +39,8 @@ def create_app(settings: Settings) -> FastAPI:
         services = await open_services(settings, metrics, START_PATIENCE_SECONDS)
         app.state.services = services
         try:
+            # Loads the clients, and stops the start when the service could answer nothing.
+            services.answerers.get(None)
             async with _embedded_worker(services):
                 yield
         finally:

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-REMOVED = "(link removed)"
+# No signs that Markdown or HTML could read, whatever stands beside them.
+REMOVED = "\u2039link removed\u203a"
 # A construct that is not complete by then is none: longer ones are broken, not kept.
 MAX_CHARS = 2000
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")
@@ -61,7 +62,7 @@ class LinkFilter:
         return self._read(last=True)
 
     def _permits(self, address: str) -> bool:
-        return address in self._allowed
+        return not address or address in self._allowed
 
     def _read(self, *, last: bool) -> str:
         text, position = self._held, 0
@@ -104,7 +105,10 @@ class LinkFilter:
             return _Found(start + 2, "] (")
         inside = text[start + 2 : end - 1].strip()
         address = inside[1:].partition(">")[0] if inside.startswith("<") else (inside.split() or [""])[0]
-        return _Found(end, text[start:end] if self._permits(address) else "]")
+        if self._permits(address):
+            return _Found(end, text[start:end])
+        # What follows must not take the place of what is gone.
+        return _Found(end, "] " if _char(text, end, last=last) in "([:" else "]")
 
     def _definition(self, text: str, start: int, *, last: bool) -> _Found:
         match = _DEFINED.match(text, start + 2, start + MAX_CHARS)
@@ -124,7 +128,8 @@ class LinkFilter:
         tag = match.group()
         if autolink := _AUTOLINK.fullmatch(tag):
             return _Found(match.end(), tag if self._permits(autolink.group(1)) else REMOVED)
-        return _Found(match.end(), "" if _LOADS.search(tag) else tag)
+        # A space, or what stands before and behind it would become one word: "htt<img src=x>ps://".
+        return _Found(match.end(), " " if _LOADS.search(tag) else tag)
 
     def _slashes(self, text: str, start: int, *, last: bool) -> _Found:
         """``//host.example/…`` takes the page's own scheme."""
@@ -166,7 +171,8 @@ class _Collector(LinkFilter):
         self.found: set[str] = set()
 
     def _permits(self, address: str) -> bool:
-        self.found.add(address)
+        if address:
+            self.found.add(address)
         return True
 
 

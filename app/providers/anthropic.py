@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import anthropic
+import httpx2
 from anthropic import AsyncAnthropic
 
 from app.providers.protocols import AnswerDelta, Usage
@@ -43,7 +44,8 @@ class AnthropicAnswerer(RemoteAnswerer):
     """One model; how it answers is left to the model, since newer ones take no temperature."""
 
     names = SettingNames("ANTHROPIC_API_KEY", "ANTHROPIC_MODEL", "ANTHROPIC_BASE_URL")
-    errors = (anthropic.AnthropicError,)
+    # The client does not put those of a stream that breaks into its own.
+    errors = (anthropic.AnthropicError, httpx2.HTTPError)
 
     def __init__(
         self,
@@ -97,9 +99,9 @@ class AnthropicAnswerer(RemoteAnswerer):
             raise BrokenOffError(wrote_nothing=finished)
 
     def _status(self, error: Exception) -> int | None:
-        if isinstance(error, anthropic.APITimeoutError):
+        if isinstance(error, (anthropic.APITimeoutError, httpx2.TimeoutException)):
             return 408
-        if isinstance(error, anthropic.APIConnectionError):
+        if isinstance(error, (anthropic.APIConnectionError, httpx2.TransportError)):
             return UNREACHABLE
         if not isinstance(error, anthropic.APIStatusError):
             return None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from contextvars import ContextVar
 from typing import Any, cast
 
 import httpx
@@ -27,6 +28,8 @@ from app.providers.remote import (
 GEMINI_URL = "https://generativelanguage.googleapis.com"
 RETRIED = [408, 429, 500, 502, 503, 504]
 FIRST_DELAY_S = 0.5
+# The responses that a stream opened; the client does not tell.
+_opened: ContextVar[list[httpx.Response] | None] = ContextVar("opened", default=None)
 
 
 class GeminiAnswerer(RemoteAnswerer):
@@ -68,8 +71,8 @@ class GeminiAnswerer(RemoteAnswerer):
                 automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
             ),
         )
-        async with aclosing(cast(AsyncGenerator[types.GenerateContentResponse, None], chunks)):
-            async for chunk in chunks:
+        async with _released(cast(AsyncGenerator[types.GenerateContentResponse, None], chunks)) as released:
+            async for chunk in released:
                 usage = _usage(chunk.usage_metadata) or usage
                 candidate = chunk.candidates[0] if chunk.candidates else None
                 finish = (candidate.finish_reason if candidate else None) or finish
@@ -87,9 +90,43 @@ class GeminiAnswerer(RemoteAnswerer):
         return status_of(error)
 
 
+@asynccontextmanager
+async def _released(
+    chunks: AsyncGenerator[types.GenerateContentResponse, None],
+) -> AsyncIterator[AsyncIterator[types.GenerateContentResponse]]:
+    """The stream, whose connection is closed with it: Google's client leaves that to the garbage collector."""
+    opened: list[httpx.Response] = []
+
+    async def begun() -> AsyncGenerator[types.GenerateContentResponse, None]:
+        token = _opened.set(opened)
+        try:
+            first = await anext(chunks, None)
+        finally:
+            _opened.reset(token)
+        if first is not None:
+            yield first
+            async for chunk in chunks:
+                yield chunk
+
+    try:
+        async with aclosing(chunks), aclosing(begun()) as stream:
+            yield stream
+    finally:
+        for response in opened:
+            await response.aclose()
+
+
+async def _remember(response: httpx.Response) -> None:
+    if (opened := _opened.get()) is not None:
+        opened.append(response)
+
+
 def connect(api_key: str, address: str, timeout_s: float, retries: int) -> tuple[httpx.AsyncClient, genai.Client]:
     """Google's client, and the connections that it uses, which are to be closed."""
-    http = httpx.AsyncClient(timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)))
+    http = httpx.AsyncClient(
+        timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
+        event_hooks={"response": [_remember]},
+    )
     options = types.HttpOptions(
         base_url=address,
         timeout=max(1, int(timeout_s * 1000)),

