@@ -16,8 +16,8 @@ FRAME_TOKENS = 48
 # A shorter rest of a passage says nothing.
 LEAST_TOKENS = 32
 _PIECE = re.compile(r"[A-Za-z]+|[0-9]+|[^\W\d_]+|\s+|[\W_]|\d")
-# From here on (Hangul's first letters, then Chinese, Japanese, emoji) writing has a token a character or more.
-_DENSE = "\u1100"
+# From Hebrew and Arabic on, writing has a token a letter; from Hangul, Chinese and Japanese on, up to two.
+_OTHER, _DENSE = "\u0590", "\u1100"
 
 
 def estimate_tokens(text: str) -> int:
@@ -81,4 +81,6 @@ def _tokens(piece: str) -> int:
         return len(piece) + 1
     if any(char >= _DENSE for char in piece):
         return 2 * len(piece)
+    if first >= _OTHER:
+        return len(piece)
     return math.ceil(len(piece) / 2) if first.isalpha() else 1
