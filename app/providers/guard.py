@@ -60,13 +60,15 @@ class GuardedAnswerer:
         permit = self._enter()
         began = self._clock()
         wrote = False
+        used: Usage | None = None
         try:
             async with aclosing(self._begun(request, patience_s)) as deltas:
                 async for delta in deltas:
                     if delta.text and not wrote:
                         wrote = True
                         self._metrics.first_token_seconds.labels(self.name).observe(self._clock() - began)
-                    usage = self._counted(delta.usage) if delta.usage is not None else None
+                    usage = self._priced(delta.usage)
+                    used = usage or used
                     yield replace(delta, usage=usage, author=self._author)
         except ProviderError as error:
             self._failed(permit, error)
@@ -75,7 +77,11 @@ class GuardedAnswerer:
             # The reader went away, or this is a bug: either says nothing about the provider unless it wrote.
             self._ended(permit, "abandoned", good=True if wrote else None)
             raise
-        self._ended(permit, "answered", good=True)
+        else:
+            self._ended(permit, "answered", good=True)
+        finally:
+            # Once, and also for an answer that was not read to its end: some servers tell the sum with each piece.
+            self._count(used)
 
     async def complete(self, instruction: Instruction) -> Completion | None:
         """What the model writes, or None when there is no model. Raises ProviderError."""
@@ -125,7 +131,9 @@ class GuardedAnswerer:
             self._ended(permit, "abandoned", good=None)
             raise
         self._ended(permit, "answered", good=True)
-        return completion and replace(completion, usage=self._counted(completion.usage))
+        usage = self._priced(completion.usage) if completion is not None else None
+        self._count(usage)
+        return replace(completion, usage=usage) if completion is not None and usage is not None else None
 
     def _enter(self) -> Permit:
         permit = self.breaker.enter()
@@ -150,11 +158,14 @@ class GuardedAnswerer:
         else:
             permit.failed()
 
-    def _counted(self, used: Usage) -> Usage:
-        usage = self._prices.priced(self.name, self.model, used)
+    def _priced(self, used: Usage | None) -> Usage | None:
+        return None if used is None else self._prices.priced(self.name, self.model, used)
+
+    def _count(self, usage: Usage | None) -> None:
+        if usage is None:
+            return
         for kind, tokens in (("prompt", usage.prompt_tokens), ("completion", usage.completion_tokens)):
             self._metrics.tokens.labels(self.name, self.model, kind).inc(tokens)
         self._metrics.cost_usd.labels(self.name, self.model).inc(usage.cost_usd)
         if not usage.priced:
             self._metrics.unpriced_answers.labels(self.name, self.model).inc()
-        return usage

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from app.answer.pipeline import ABSTENTION
 from app.db.models import QueryLogEntry
 from app.settings import Settings
 from tests.api.conftest import Running, started
@@ -119,20 +120,17 @@ OBEYED = [
 ]
 
 
-@pytest.mark.parametrize(("words", "seen"), OBEYED)
-async def test_what_an_obedient_model_writes_is_not_what_the_reader_sees(
-    tmp_path: Path, words: list[str], seen: str | None
-) -> None:
-    async with slow_model(words, 0) as model, started(settings(tmp_path, model.url)) as running:
+async def test_what_an_obedient_model_writes_is_not_what_the_reader_sees(tmp_path: Path) -> None:
+    written: list[str] = []
+    async with slow_model(written, 0) as model, started(settings(tmp_path, model.url)) as running:
         await running.add(MANUAL)
-        answer = await running.ask(QUESTION, use_cache=False)
-        sent = {"query": QUESTION, "use_cache": False, "stream": True}
-        stream = events((await running.client.post(QUERY, json=sent)).text)
-    assert answer["grounded"] is (seen is not None)
-    if seen is not None:
-        assert answer["answer"] == seen
-    else:
-        assert "HACKED" not in answer["answer"]
-    told = "".join(data["text"] for name, data in stream if name == "delta")
-    assert "evil.example" not in told + answer["answer"]
-    assert stream[-1][1]["answer"] == answer["answer"]
+        for words, seen in OBEYED:
+            written[:] = words
+            answer = await running.ask(QUESTION, use_cache=False)
+            sent = {"query": QUESTION, "use_cache": False, "stream": True}
+            stream = events((await running.client.post(QUERY, json=sent)).text)
+            told = "".join(data["text"] for name, data in stream if name == "delta")
+            assert answer["grounded"] is (seen is not None), words
+            assert answer["answer"] == (seen or ABSTENTION), words
+            assert "evil.example" not in told + answer["answer"], words
+            assert stream[-1][1]["answer"] == answer["answer"], words

@@ -26,11 +26,11 @@ REQUEST = AnswerRequest("What does a berth cost?", [HARBOUR], max_tokens=24)
 OVERLOADED = json_response("503 Service Unavailable", {"error": {"message": "later"}})
 REJECTED = json_response("400 Bad Request", {"error": {"message": "no"}})
 FINISHED = STREAM + HELLO.replace(b'"finish_reason":null', b'"finish_reason":"stop"') + b"data: [DONE]\n\n"
-COUNTED = FINISHED.replace(
-    b"data: [DONE]",
+USED = (
     b'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[],'
-    b'"usage":{"prompt_tokens":1000,"completion_tokens":10,"total_tokens":1010}}\n\ndata: [DONE]',
+    b'"usage":{"prompt_tokens":1000,"completion_tokens":10,"total_tokens":1010}}\n\n'
 )
+COUNTED = FINISHED.replace(b"data: [DONE]", USED + b"data: [DONE]")
 
 
 @dataclass
@@ -79,8 +79,9 @@ async def two(
         yield Two(answerers, metrics, one, other, now)
 
 
-async def test_who_answered_is_told_and_counted_with_its_price() -> None:
-    async with two(COUNTED) as both:
+@pytest.mark.parametrize("answer", [COUNTED, COUNTED.replace(USED, USED * 3)], ids=["at the end", "again and again"])
+async def test_who_answered_is_told_and_counted_once_with_its_price(answer: bytes) -> None:
+    async with two(answer) as both:
         text, authors, usage = await both.ask()
         assert (text, authors) == ("Hello", {Author("openai", "gpt-4o-mini")})
         assert usage is not None
