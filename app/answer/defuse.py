@@ -20,6 +20,7 @@ _FRAME = re.compile(r"<(?=\s*/?\s*passage\b)", re.IGNORECASE)
 # "[3]" in a document is its own reference, or a trap: only the answer's are citations.
 _MARKER = re.compile(r"\[(\s*\d{1,3}(?:\s*[,;]\s*\d{1,3})*\s*)\]")
 _KEPT = frozenset("\n\t")
+_JOINERS = frozenset("\u200c\u200d")
 
 
 def defuse(text: str) -> str:
@@ -29,8 +30,7 @@ def defuse(text: str) -> str:
     selectors that hide instructions, and marks that turn the direction of writing (Boucher et al. 2022, "Bad
     Characters"). Joiners between letters stay: Persian, Hindi and emoji need them.
     """
-    visible = "".join(char for index, char in enumerate(text) if char in _KEPT or _visible(text, index))
-    return _FRAME.sub("< ", _CONTROL.sub(lambda match: _broken(match.group()), visible))
+    return _FRAME.sub("< ", _CONTROL.sub(lambda match: _broken(match.group()), _visible(text)))
 
 
 def as_passage(text: str) -> str:
@@ -42,15 +42,32 @@ def _broken(mark: str) -> str:
     return f" {mark}" if mark == ">" else f"{mark} "
 
 
-def _visible(text: str, index: int) -> bool:
-    char = text[index]
+def _visible(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    base = [char for char in text if _is_base(char) or char in _JOINERS or _selects(char)]
+    kept: list[str] = []
+    for char, following in zip(base, [*base, " "][1:], strict=True):
+        before = kept[-1] if kept else " "
+        if _selects(char):
+            # One shows a character as text or as a picture; a row of them spells bytes.
+            if before.isspace() or before in _JOINERS or _selects(before):
+                continue
+        elif char in _JOINERS and (
+            before.isascii() or before in _JOINERS or following.isascii() or not _is_base(following)
+        ):
+            continue
+        kept.append(char)
+    return "".join(kept)
+
+
+def _is_base(char: str) -> bool:
     if char.isascii():
-        return char.isprintable()
-    if char in "\u200c\u200d":
-        return 0 < index < len(text) - 1 and not text[index - 1].isascii() and not text[index + 1].isascii()
-    if "\ufe00" <= char <= "\ufe0f":
-        # One shows a character as text or as a picture; a row of them spells bytes.
-        return index > 0 and not "\ufe00" <= text[index - 1] <= "\ufe0f"
-    if "\U000e0100" <= char <= "\U000e01ef":
+        return char in _KEPT or char.isprintable()
+    if _selects(char) or "\U000e0100" <= char <= "\U000e01ef":
         return False
     return unicodedata.category(char) not in ("Cc", "Cf", "Co", "Cs", "Cn")
+
+
+def _selects(char: str) -> bool:
+    return "\ufe00" <= char <= "\ufe0f"

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 REMOVED = "\u2039link removed\u203a"
 # A construct that is not complete by then is none: longer ones are broken, not kept.
 MAX_CHARS = 2000
+# Parentheses within an address that Markdown's readers follow.
+MAX_DEPTH = 32
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")
 _RUN = re.compile(r"[^\s<>\"'`\[\]{}|]*")
 _DEFINED = re.compile(r"\s*(<[^<>\n]*>|[^\s<]\S*)")
@@ -218,6 +220,8 @@ def _closing(text: str, opening: int, *, last: bool) -> int | None:
             return None
         elif char == "(":
             depth += 1
+            if depth > MAX_DEPTH:
+                return None
         elif char == ")":
             depth -= 1
             if depth == 0:
