@@ -16,6 +16,7 @@ class ErrorCode(StrEnum):
     AUTHENTICATION_REQUIRED = "authentication_required"
     PERMISSION_DENIED = "permission_denied"
     NOT_FOUND = "not_found"
+    MODEL_NOT_FOUND = "model_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     CONFLICT = "conflict"
     PAYLOAD_TOO_LARGE = "payload_too_large"
@@ -24,6 +25,9 @@ class ErrorCode(StrEnum):
     DOCUMENT_UNREADABLE = "document_unreadable"
     DOCUMENT_NOT_UTF8 = "document_not_utf8"
     CANCELLED = "cancelled"
+    URL_FORBIDDEN = "url_forbidden"
+    URL_UNREACHABLE = "url_unreachable"
+    STREAM_STOPPED = "stream_stopped"
     RATE_LIMITED = "rate_limited"
     DEPENDENCY_UNAVAILABLE = "dependency_unavailable"
     PROVIDER_FAILED = "provider_failed"
@@ -50,6 +54,15 @@ class NotFoundError(AnchorageError):
     code = ErrorCode.NOT_FOUND
 
 
+class ModelNotFoundError(AnchorageError):
+    """A model's name stands for no collection, or for a provider that there is not."""
+
+    code = ErrorCode.MODEL_NOT_FOUND
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"There is no model {model[:100]!r}. GET /v1/models lists those there are.")
+
+
 class AuthenticationError(AnchorageError):
     """No credential, or one that is unknown, expired or revoked."""
 
@@ -60,6 +73,20 @@ class PermissionDeniedError(AnchorageError):
     """The credential is good, its scopes don't allow this."""
 
     code = ErrorCode.PERMISSION_DENIED
+
+
+class InvalidRequestError(AnchorageError):
+    """What was asked contradicts itself or can't be done as it stands."""
+
+    code = ErrorCode.VALIDATION_FAILED
+
+
+class UrlError(AnchorageError):
+    """A document could not be fetched from its address: ``url_forbidden`` or ``url_unreachable``."""
+
+    def __init__(self, code: ErrorCode, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
 
 
 class ConflictError(AnchorageError):

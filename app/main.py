@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
-from app.api import documents, errors, health, jobs, query, search
+from app.api import collections, documents, errors, feedback, health, jobs, openai, pages, query, search, sessions
 from app.api.middleware import AllowHosts, LimitBody, Observe
 from app.services import Services, open_services
 from app.settings import Settings
@@ -41,7 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
         try:
             # Loads the clients, and stops the start when the service could answer nothing.
             services.answerers.get(None)
-            async with _embedded_worker(services):
+            async with _embedded_worker(services), _sweeping(services):
                 yield
         finally:
             await services.close()
@@ -52,15 +52,19 @@ def create_app(settings: Settings) -> FastAPI:
         version=version("anchorage"),
         lifespan=lifespan,
         generate_unique_id_function=_operation_id,
-        # The bundled pages load their scripts from elsewhere; the description itself is at /openapi.json.
+        # FastAPI's own pages load their scripts from elsewhere; ours are in app.api.pages.
         docs_url=None,
         redoc_url=None,
     )
     errors.install(app)
-    for router in (query.router, search.router, documents.router, jobs.router, health.api_router):
-        app.include_router(router, prefix=settings.api_v1_prefix)
-    app.include_router(query.router, include_in_schema=False)
+    for resource in (query, search, documents, jobs, collections, sessions, feedback):
+        app.include_router(resource.router, prefix=settings.api_v1_prefix)
+    app.include_router(health.api_router, prefix=settings.api_v1_prefix)
+    for alias in (query, sessions):
+        app.include_router(alias.router, include_in_schema=False)
+    app.include_router(openai.router)
     app.include_router(health.router)
+    app.include_router(pages.router)
     # The last one added is the first one met.
     app.add_middleware(
         LimitBody,
@@ -73,8 +77,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID", "Last-Event-ID"],
             expose_headers=["X-Request-ID"],
         )
     app.add_middleware(Observe, metrics=metrics)
@@ -92,6 +96,18 @@ async def _embedded_worker(services: Services) -> AsyncIterator[None]:
         yield
     finally:
         services.worker.stop()
+        await task
+
+
+@contextlib.asynccontextmanager
+async def _sweeping(services: Services) -> AsyncIterator[None]:
+    """Sessions that have ended are removed now and then, by every process that serves."""
+    stopping = asyncio.Event()
+    task = asyncio.create_task(services.conversations.keep_swept(stopping))
+    try:
+        yield
+    finally:
+        stopping.set()
         await task
 
 

@@ -13,8 +13,11 @@ from time import monotonic
 import structlog
 from sqlalchemy import select
 
+from app.answer.conversation import Conversations
+from app.answer.feedback import FeedbackBook
 from app.answer.pipeline import Pipeline
 from app.answer.query_log import QueryLog
+from app.answer.streams import Streams
 from app.auth.keys import Keyring
 from app.cache.exact import ExactCache
 from app.cache.store import CacheStore, MemoryStore
@@ -24,6 +27,8 @@ from app.db.models import JobKind
 from app.db.session import Database
 from app.errors import ConfigurationError, DependencyUnavailableError
 from app.ingest.accept import Acceptance
+from app.ingest.addresses import networks
+from app.ingest.fetch import Fetcher
 from app.ingest.index import Indexer
 from app.ingest.jobs import Queue
 from app.ingest.reindex import Reindexer
@@ -44,6 +49,7 @@ from app.vectors.protocols import VectorIndex
 
 log = structlog.get_logger()
 RETRY_SECONDS = 1.0
+STREAM_EVENTS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +63,15 @@ class Services:
     store: CacheStore
     keyring: Keyring
     acceptance: Acceptance
+    fetcher: Fetcher
     retriever: Retriever
     answerers: Answerers
     describer: ImageDescriber | None
     pipeline: Pipeline
+    conversations: Conversations
+    streams: Streams
+    feedback: FeedbackBook
+    query_log: QueryLog | None
     queue: Queue
     worker: Worker
     metrics: Metrics
@@ -122,6 +133,11 @@ async def _open(settings: Settings, metrics: Metrics, embedder: Embedder, stack:
     query_log = QueryLog(database) if settings.enable_query_logging else None
     if query_log is not None:
         stack.push_async_callback(query_log.close)
+    # In memory it has room of its own: streams would push answers out of the cache.
+    stream_store = store if settings.redis_dsn is not None else MemoryStore(STREAM_EVENTS)
+    streams = Streams(stream_store, settings.stream_grace_seconds, settings.stream_keep_seconds)
+    stack.push_async_callback(streams.close)
+    conversations = Conversations(database, settings.session_timeout_hours)
     sandbox = Sandbox()
     stack.push_async_callback(sandbox.close)
     queue = Queue(database, settings.job_lease_seconds, settings.job_max_attempts)
@@ -139,6 +155,12 @@ async def _open(settings: Settings, metrics: Metrics, embedder: Embedder, stack:
         store=store,
         keyring=Keyring(database, secret_key(settings)),
         acceptance=Acceptance(database, sandbox, settings.max_upload_bytes),
+        fetcher=Fetcher(
+            max_bytes=settings.max_upload_bytes,
+            timeout_s=settings.url_fetch_timeout,
+            max_redirects=settings.url_fetch_max_redirects,
+            allowed=networks(settings.url_fetch_allowed_networks),
+        ),
         retriever=retriever,
         answerers=answerers,
         describer=answerers.describer(),
@@ -150,9 +172,14 @@ async def _open(settings: Settings, metrics: Metrics, embedder: Embedder, stack:
             cache=ExactCache(store, settings.cache_ttl),
             query_log=query_log,
             metrics=metrics,
+            conversations=conversations,
             defaults=retrieval_defaults(settings),
             max_results=settings.max_retrieval_results,
         ),
+        conversations=conversations,
+        streams=streams,
+        feedback=FeedbackBook(database, query_log),
+        query_log=query_log,
         queue=queue,
         worker=Worker(queue, handlers, settings.job_poll_seconds, settings.worker_concurrency, chores),
         metrics=metrics,

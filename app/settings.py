@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import quote
@@ -219,6 +220,21 @@ class Settings(BaseSettings):
     embedding_threads: int = Field(0, ge=0, description="Threads of the bundled embedding model; 0 is all cores.")
 
     max_upload_bytes: int = Field(32 * MIB, ge=1)
+    max_upload_files: int = Field(100, ge=1, description="Files of one request.")
+    max_archive_files: int = Field(1000, ge=1, description="Files of one zip.")
+    max_archive_bytes: int = Field(256 * MIB, ge=1, description="Bytes of a zip's files together, unpacked.")
+    url_fetch_timeout: float = Field(30.0, gt=0, description="Seconds until a document from an address must be whole.")
+    url_fetch_max_redirects: int = Field(5, ge=0, le=20)
+    url_fetch_allowed_networks: Annotated[list[str], NoDecode] = Field(
+        [], description="Networks (CIDR) of your own that documents may come from; public addresses always may."
+    )
+    session_timeout_hours: float = Field(
+        24.0, gt=0, description="A conversation ends when nothing was asked this long."
+    )
+    stream_grace_seconds: float = Field(
+        5.0, ge=0.1, description="An answer is still written this long when nobody reads it; then it is stopped."
+    )
+    stream_keep_seconds: int = Field(300, ge=1, description="A stream can be taken up again this long.")
     max_query_chars: int = Field(4_000, ge=1)
 
     enable_metrics: bool = True
@@ -251,7 +267,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
-        for name in ("allowed_hosts", "cors_origins", "providers", "allowed_models"):
+        for name in ("allowed_hosts", "cors_origins", "providers", "allowed_models", "url_fetch_allowed_networks"):
             value = values.get(name)
             if isinstance(value, str):
                 values[name] = [item.strip() for item in value.split(",") if item.strip()]
@@ -266,6 +282,13 @@ class Settings(BaseSettings):
             return json.loads(value if value.lstrip().startswith("{") else Path(value).read_text())
         except (OSError, ValueError) as error:
             raise ValueError(f"neither a JSON object nor a file that holds one ({error})") from error
+
+    @field_validator("url_fetch_allowed_networks")
+    @classmethod
+    def _are_networks(cls, values: list[str]) -> list[str]:
+        for value in values:
+            ip_network(value)
+        return values
 
     @model_validator(mode="after")
     def _production_has_its_secrets(self) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, cast
@@ -14,15 +14,17 @@ import structlog
 from sqlalchemy import select
 
 from app.answer.citations import cite
+from app.answer.conversation import Conversations, Said
 from app.answer.links import LinkFilter, addresses, without_foreign_links
 from app.answer.prompt import PROMPT_VERSION
 from app.answer.query_log import QueryLog
+from app.answer.standalone import Exchange, standalone
 from app.cache.exact import CacheKey, ExactCache
 from app.db.bootstrap import find_collection
 from app.db.collection_settings import CollectionSettings
 from app.db.models import Collection
 from app.db.session import Database
-from app.errors import DependencyUnavailableError
+from app.errors import ConflictError, DependencyUnavailableError, NotFoundError
 from app.providers.protocols import AnswerDelta, Answerer, AnswerRequest, Embedder, SourcePassage, Usage
 from app.providers.registry import Answerers
 from app.retrieval.options import RetrievalOptions, RetrievalWishes
@@ -31,12 +33,13 @@ from app.telemetry.metrics import Metrics
 from app.vectors.protocols import Scope
 
 log = structlog.get_logger()
+FEW_PASSAGES = 5
 ABSTENTION = "I found nothing in these documents that answers this question."
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, by whom, of which collection, and how to look."""
+    """What is asked, by whom, of which collection, and how to look; None follows the collection, then the service."""
 
     tenant_id: UUID
     request_id: str
@@ -47,6 +50,10 @@ class Question:
     use_cache: bool
     model: str | None = None
     max_tokens: int = 512
+    # A session that goes on, or one to be made; or what a client says was said before.
+    session_id: UUID | None = None
+    new_session: bool = False
+    history: Sequence[Exchange] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,9 @@ class Answer:
     cache_status: str = "miss"
     cache_age_s: float | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
+    # The question as it was looked up, and the session it was asked in.
+    question: str = ""
+    session_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,7 @@ class Pipeline:
         cache: ExactCache,
         query_log: QueryLog | None,
         metrics: Metrics,
+        conversations: Conversations,
         defaults: RetrievalOptions,
         max_results: int,
     ) -> None:
@@ -123,20 +134,25 @@ class Pipeline:
         self._cache = cache
         self._query_log = query_log
         self._metrics = metrics
+        self._conversations = conversations
         self._defaults = defaults
         self._max_results = max_results
 
-    async def ask(self, question: Question) -> AsyncGenerator[Event, None]:
+    async def ask(self, asked: Question) -> AsyncGenerator[Event, None]:
         """Yield what happens, ending with the ``Answer``; closing the iterator stops the generation.
 
         Raises:
-            NotFoundError: no such collection. DependencyUnavailableError: the database, the index or the
+            NotFoundError: no such collection or session. ConflictError: the session is of another collection.
+            DependencyUnavailableError: the database, the index or the
             provider does not answer.
         """
         start = perf_counter()
-        answerer = self._answerers.get(question.provider, question.model)
+        answerer = self._answerers.get(asked.provider, asked.model)
         # The epoch is read before the retrieval: whatever changes from here on makes the answer uncacheable.
-        collection = await self._collection(question)
+        collection, history = await self._opened(asked)
+        rewritten = await standalone(asked.text, history, answerer)
+        rewriting_ms = (perf_counter() - start) * 1000
+        question = replace(asked, text=rewritten.text)
         options = question.retrieval.options(
             self._defaults, CollectionSettings.read(collection.settings), self._max_results
         )
@@ -161,13 +177,39 @@ class Pipeline:
                 # Under the name of who wrote it: an answer of the second choice is not kept as one of the first.
                 key = self._cache_key(question, options, collection, answer.provider, answer.model)
                 await self._store(key, collection, answer, retrieval.passages)
+        answer.question = question.text
+        if history:
+            answer.timings_ms["rewrite"] = rewriting_ms
+            answer.usage = _sum(answer.usage, rewritten.usage)
+        if asked.session_id is not None or asked.new_session:
+            answer.session_id = await self._say(asked, collection, answer)
         answer.timings_ms["total"] = (perf_counter() - start) * 1000
         self._record(question, collection.id, answer)
         yield answer
 
-    async def _collection(self, question: Question) -> Collection:
+    async def _opened(self, asked: Question) -> tuple[Collection, Sequence[Exchange]]:
+        """The collection to ask, and what was said before: by the session, where there is one."""
+        if asked.session_id is None:
+            async with self._database.session(reading=True) as session:
+                return await find_collection(session, asked.tenant_id, asked.collection), asked.history
+        conversation = await self._conversations.open(asked.tenant_id, asked.session_id)
         async with self._database.session(reading=True) as session:
-            return await find_collection(session, question.tenant_id, question.collection)
+            collection = await session.get(Collection, conversation.collection_id)
+        if collection is None:
+            raise NotFoundError(f"There is no session {asked.session_id}: its collection was deleted.")
+        if asked.collection not in (None, collection.name):
+            raise ConflictError(f"This session asks the collection {collection.name!r}. Start another one.")
+        return collection, conversation.history
+
+    async def _say(self, asked: Question, collection: Collection, answer: Answer) -> UUID | None:
+        """Keep the turn before the answer is done, so that a follow-up finds it; None where the session is gone."""
+        citations = [asdict(citation) for citation in answer.citations]
+        said = Said(asked.request_id, asked.text, answer.question, answer.text, answer.grounded, citations)
+        try:
+            return await self._conversations.say(asked.tenant_id, collection.id, asked.session_id, said)
+        except NotFoundError:
+            log.info("session.gone", session_id=str(asked.session_id))
+            return None
 
     async def _generate(
         self, question: Question, answerer: Answerer, passages: Sequence[Passage], answer: Answer
@@ -249,7 +291,8 @@ class Pipeline:
             return
         if epoch == collection.epoch:
             value = asdict(answer)
-            del value["timings_ms"], value["cache_status"], value["cache_age_s"]
+            for of_this_time in ("timings_ms", "cache_status", "cache_age_s", "question", "session_id"):
+                del value[of_this_time]
             chunk_ids = [str(passage.chunk_id) for passage in retrieved]
             await self._cache.put(key, collection.epoch, value, chunk_ids, grounded=answer.grounded)
 
@@ -266,6 +309,7 @@ class Pipeline:
                     "request_id": question.request_id,
                     "tenant_id": question.tenant_id,
                     "collection_id": collection_id,
+                    "session_id": answer.session_id,
                     "query": question.text,
                     "answer": answer.text,
                     "chunk_ids": answer.chunk_ids,
@@ -280,3 +324,13 @@ class Pipeline:
                     "created_at": datetime.now(UTC),
                 }
             )
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    return replace(
+        one,
+        prompt_tokens=one.prompt_tokens + other.prompt_tokens,
+        completion_tokens=one.completion_tokens + other.completion_tokens,
+        cost_usd=one.cost_usd + other.cost_usd,
+        priced=one.priced and other.priced,
+    )

@@ -50,3 +50,4 @@ def _with(scope: Scope) -> Callable[[Principal], Awaitable[Principal]]:
 
 QueryPrincipal = Annotated[Principal, Depends(_with(Scope.QUERY))]
 IngestPrincipal = Annotated[Principal, Depends(_with(Scope.INGEST))]
+AdminPrincipal = Annotated[Principal, Depends(_with(Scope.ADMIN))]

@@ -2,157 +2,85 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
-from datetime import datetime
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from sqlalchemy import select, tuple_
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
+from sqlalchemy import Select, select, tuple_
 
-from app.api.cursors import read_cursor, write_cursor
 from app.api.deps import IngestPrincipal, QueryPrincipal, ServicesDep
-from app.api.errors import PROBLEM_RESPONSES
+from app.api.document_info import (
+    AcceptedDocument,
+    DocumentInfo,
+    DocumentPage,
+    Removal,
+    UploadOutcome,
+    UploadOutcomes,
+    accepted_document,
+    document_info,
+)
+from app.api.errors import PROBLEM_RESPONSES, problem_of, problem_responses, request_id_of
+from app.api.fields import Cursor, Limit, Name, Source, read_cursor, write_cursor
+from app.api.uploads import upload_body, uploads_of
+from app.auth.keys import Principal
 from app.db.bootstrap import find_collection
-from app.db.models import Document, DocumentVersion
-from app.errors import AnchorageError, UnsupportedMediaTypeError
-from app.ingest.accept import Accepted, Upload, delete_document, find_document
+from app.db.models import Document, DocumentVersion, VersionState
+from app.errors import AnchorageError, DependencyUnavailableError, InvalidRequestError
+from app.ingest.accept import Upload, delete_document, find_document
+from app.ingest.archive import ArchiveLimits, Refused, is_archive, unpack
+from app.services import Services
 
 router = APIRouter(prefix="/documents", tags=["documents"], responses=PROBLEM_RESPONSES)
-# Postgres can't store a NUL in text.
-_NO_NUL = r"^[^\x00]*$"
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_NO_NUL)]
-Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=_NO_NUL)]
-Source = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000, pattern=_NO_NUL)]
 
 
-class TextUpload(BaseModel):
-    """A document as JSON."""
+@router.post(
+    "",
+    status_code=202,
+    response_model=AcceptedDocument | UploadOutcomes,
+    summary="Add documents",
+    openapi_extra=upload_body(several=True),
+    responses=problem_responses(409)
+    | {
+        200: {"model": AcceptedDocument, "description": "It was there already."},
+        207: {"model": UploadOutcomes, "description": "Several files, of which some were refused."},
+    },
+)
+async def add(request: Request, response: Response, services: ServicesDep, principal: IngestPrincipal) -> Any:
+    """Send a file (multipart field ``file``), text or a ``url`` (JSON). 202: it is stored and will be made answerable.
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [{"title": "Opening hours", "text": "We open at nine.", "media_type": "text/markdown"}]
-        },
-    )
-    text: str
-    title: Title
-    media_type: str = Field(
-        "text/plain",
-        max_length=100,
-        description="Any textual type, such as text/markdown or text/csv.",
-    )
-    source: Source | None = Field(None, description="Where it came from; the title if absent.")
-    collection: Name | None = None
-
-
-class FormFields(BaseModel):
-    """The fields beside ``file`` of a multipart upload."""
-
-    model_config = ConfigDict(extra="forbid")
-    title: Title | None = None
-    source: Source | None = None
-    collection: Name | None = None
-
-
-class VersionInfo(BaseModel):
-    """One state of a document's bytes: ``accepted``, ``ready``, ``failed`` or ``superseded``."""
-
-    id: UUID
-    number: int
-    state: str
-    media_type: str
-    size_bytes: int
-    chunk_count: int
-    error_code: str | None
-    error_detail: str | None
-
-
-class DocumentInfo(BaseModel):
-    """A document; ``ready`` says whether answers see it, in its ``current_version_id``."""
-
-    id: UUID
-    title: str
-    source: str
-    ready: bool
-    current_version_id: UUID | None
-    newest_version: VersionInfo | None
-    created_at: datetime
-    updated_at: datetime
-
-
-class AcceptedDocument(BaseModel):
-    """The document and the job that makes it answerable; ``created: false``: it was there already."""
-
-    document: DocumentInfo
-    job_id: UUID | None
-    created: bool
-
-
-class DocumentPage(BaseModel):
-    """Some documents, newest first, and the cursor of the next page."""
-
-    documents: list[DocumentInfo]
-    next_cursor: str | None
-
-
-class Removal(BaseModel):
-    """The document is gone from every answer; the job takes its vectors out."""
-
-    job_id: UUID
-
-
-_UPLOAD_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": TextUpload.model_json_schema()},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "file": {"type": "string", "format": "binary"},
-                        "title": {"type": "string", "maxLength": 500},
-                        "source": {"type": "string", "maxLength": 2000},
-                        "collection": {"type": "string", "maxLength": 100},
-                    },
-                }
-            },
-        },
-    }
-}
-
-
-@router.post("", status_code=202, summary="Add a document", openapi_extra=_UPLOAD_BODY)
-async def add(
-    request: Request, response: Response, services: ServicesDep, principal: IngestPrincipal
-) -> AcceptedDocument:
-    """Send a file (multipart field ``file``) or text (JSON). 202: it is stored and will be made answerable.
-
-    The same bytes from the same source again give 200 and the document that is there.
+    The same bytes from the same source again give 200 and the document that is there. Several files, or a zip, are
+    answered by a list, each accepted or refused by itself: 202 when none was refused, else 207.
     """
-    accepted = await services.acceptance.add(principal.tenant_id, await _upload(request))
-    if accepted.created:
-        services.metrics.documents.inc()
-    else:
-        response.status_code = 200
-    return _accepted(accepted)
+    sent = await uploads_of(request, services.fetcher, services.settings.max_upload_files)
+    if len(sent) == 1 and not is_archive(sent[0]):
+        accepted = await services.acceptance.add(principal.tenant_id, sent[0])
+        if accepted.created:
+            services.metrics.documents.inc()
+        else:
+            response.status_code = 200
+        return accepted_document(accepted)
+    outcomes = []
+    for upload in sent:
+        async for item in _documents(services, upload, alone=len(sent) == 1):
+            outcomes.append(await _outcome(services, principal, item, request_id_of(request)))  # noqa: PERF401
+    if any(outcome.problem for outcome in outcomes):
+        response.status_code = 207
+    return UploadOutcomes(outcomes=outcomes)
 
 
-@router.put("/{document_id}", status_code=202, summary="Replace a document", openapi_extra=_UPLOAD_BODY)
+@router.put("/{document_id}", status_code=202, summary="Replace a document", openapi_extra=upload_body(several=False))
 async def replace(
     request: Request, document_id: UUID, services: ServicesDep, principal: IngestPrincipal
 ) -> AcceptedDocument:
-    """Send a new version; the old one answers until the new one is ready."""
-    accepted = await services.acceptance.replace(principal.tenant_id, document_id, await _upload(request))
+    """Send a new version; the old one answers until the new one is ready. Metadata stay, unless new ones are sent."""
+    sent = await uploads_of(request, services.fetcher, services.settings.max_upload_files)
+    if len(sent) > 1:
+        raise InvalidRequestError("A document is replaced by one file; these are several.")
+    accepted = await services.acceptance.replace(principal.tenant_id, document_id, sent[0])
     services.metrics.documents.inc()
-    return _accepted(accepted)
+    return accepted_document(accepted)
 
 
 @router.delete("/{document_id}", status_code=202, summary="Delete a document")
@@ -173,7 +101,7 @@ async def one(document_id: UUID, services: ServicesDep, principal: QueryPrincipa
             .order_by(DocumentVersion.number.desc())
             .limit(1)
         )
-        return _info(document, newest)
+        return document_info(document, newest)
 
 
 @router.get("", summary="List documents")
@@ -181,8 +109,10 @@ async def listing(
     services: ServicesDep,
     principal: QueryPrincipal,
     collection: Annotated[Name | None, Query()] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    source: Annotated[Source | None, Query(description="Only from there.")] = None,
+    sha256: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="Only of these bytes.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> DocumentPage:
     """Newest first; hand ``next_cursor`` back for the next page."""
     async with services.database.session(reading=True) as session:
@@ -193,6 +123,10 @@ async def listing(
             .order_by(Document.created_at.desc(), Document.id.desc())
             .limit(limit + 1)
         )
+        if source is not None:
+            query = query.where(Document.source == source)
+        if sha256 is not None:
+            query = query.where(Document.id.in_(_with_bytes(where, sha256)))
         if cursor is not None:
             query = query.where(tuple_(Document.created_at, Document.id) < tuple_(*read_cursor(cursor)))
         found = list(await session.scalars(query))
@@ -206,87 +140,48 @@ async def listing(
         }
     page = found[:limit]
     following = write_cursor(page[-1].created_at, page[-1].id) if len(found) > limit else None
-    return DocumentPage(documents=[_info(item, newest.get(item.id)) for item in page], next_cursor=following)
+    return DocumentPage(documents=[document_info(item, newest.get(item.id)) for item in page], next_cursor=following)
 
 
-async def _upload(request: Request) -> Upload:
-    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if content_type == "application/json":
-        return _text_upload(await request.body())
-    if content_type == "multipart/form-data":
-        return await _file_upload(request)
-    raise UnsupportedMediaTypeError(
-        f"Send multipart/form-data with a field `file`, or application/json; not {content_type[:80] or 'nothing'}."
+def _with_bytes(collection_id: UUID, sha256: str) -> Select[UUID]:
+    """The documents that are, or are about to become, these bytes."""
+    return select(DocumentVersion.document_id).where(
+        DocumentVersion.collection_id == collection_id,
+        DocumentVersion.content_hash == sha256,
+        DocumentVersion.state.in_([VersionState.ACCEPTED, VersionState.READY]),
     )
 
 
-def _text_upload(body: bytes) -> Upload:
+async def _documents(services: Services, upload: Upload, *, alone: bool) -> AsyncIterator[Upload | Refused]:
+    """The upload itself, or what is in it; unpacked in a thread, one entry at a time."""
+    if not is_archive(upload):
+        yield upload
+        return
+    settings = services.settings
+    limits = ArchiveLimits(settings.max_archive_files, settings.max_upload_bytes, settings.max_archive_bytes)
     try:
-        sent = TextUpload.model_validate_json(body)
-    except ValidationError as error:
-        raise RequestValidationError(error.errors(include_url=False)) from None
-    try:
-        content = sent.text.encode()
-    except UnicodeEncodeError:
-        raise _invalid("text", "contains half of a surrogate pair, which is no character") from None
-    return Upload(content, sent.source or sent.title, f"{sent.media_type}; charset=utf-8", sent.title, sent.collection)
+        entries = await asyncio.to_thread(unpack, upload, limits)
+    except AnchorageError as error:
+        if alone:
+            raise
+        yield Refused(upload.source, error)
+        return
+    while (entry := await asyncio.to_thread(next, entries, None)) is not None:
+        yield entry
 
 
-async def _file_upload(request: Request) -> Upload:
+async def _outcome(services: Services, principal: Principal, item: Upload | Refused, request_id: str) -> UploadOutcome:
+    """Accept one of several; what was accepted before one that fails stays, and is recognised when sent again."""
     try:
-        form = await request.form(max_files=1, max_fields=8)
-    except AnchorageError:
+        if isinstance(item, Refused):
+            raise item.error
+        accepted = await services.acceptance.add(principal.tenant_id, item)
+    except DependencyUnavailableError:
         raise
-    except (MultiPartException, KeyError) as error:
-        raise _invalid("body", f"is not valid multipart/form-data: {error}") from None
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(form.close)
-        file = form.get("file")
-        if not isinstance(file, UploadFile):
-            raise _invalid("file", "is missing: send the document as a file in this field")
-        fields = {name: value for name, value in form.multi_items() if name != "file"}
-        try:
-            sent = FormFields.model_validate(fields)
-        except ValidationError as error:
-            raise RequestValidationError(error.errors(include_url=False)) from None
-        name = (file.filename or "document")[:2000]
-        if "\x00" in name:
-            raise _invalid("file", "has a NUL character in its name")
-        return Upload(await file.read(), sent.source or name, file.content_type, sent.title, sent.collection)
-
-
-def _invalid(field: str, message: str) -> RequestValidationError:
-    return RequestValidationError([{"type": "value_error", "loc": ("body", field), "msg": message}])
-
-
-def _accepted(accepted: Accepted) -> AcceptedDocument:
-    return AcceptedDocument(
-        document=_info(accepted.document, accepted.version),
-        job_id=accepted.job.id if accepted.job is not None else None,
-        created=accepted.created,
-    )
-
-
-def _info(document: Document, newest: DocumentVersion | None) -> DocumentInfo:
-    version = None
-    if newest is not None:
-        version = VersionInfo(
-            id=newest.id,
-            number=newest.number,
-            state=newest.state,
-            media_type=newest.media_type,
-            size_bytes=newest.size_bytes,
-            chunk_count=newest.chunk_count,
-            error_code=newest.error_code,
-            error_detail=newest.error_detail,
-        )
-    return DocumentInfo(
-        id=document.id,
-        title=document.title,
-        source=document.source,
-        ready=document.current_version_id is not None,
-        current_version_id=document.current_version_id,
-        newest_version=version,
-        created_at=document.created_at,
-        updated_at=document.updated_at,
-    )
+    except AnchorageError as error:
+        problem = problem_of(request_id, error)
+        return UploadOutcome(source=item.source, status=problem.status, problem=problem)
+    if accepted.created:
+        services.metrics.documents.inc()
+    status = 202 if accepted.created else 200
+    return UploadOutcome(source=item.source, status=status, accepted=accepted_document(accepted))

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from app.api.openai_errors import PREFIX, as_openai
 from app.errors import AnchorageError, DependencyUnavailableError, ErrorCode
 
 log = structlog.get_logger()
@@ -23,6 +24,7 @@ _STATUS = {
     ErrorCode.AUTHENTICATION_REQUIRED: 401,
     ErrorCode.PERMISSION_DENIED: 403,
     ErrorCode.NOT_FOUND: 404,
+    ErrorCode.MODEL_NOT_FOUND: 404,
     ErrorCode.METHOD_NOT_ALLOWED: 405,
     ErrorCode.CONFLICT: 409,
     ErrorCode.PAYLOAD_TOO_LARGE: 413,
@@ -31,6 +33,9 @@ _STATUS = {
     ErrorCode.DOCUMENT_UNREADABLE: 422,
     ErrorCode.DOCUMENT_NOT_UTF8: 422,
     ErrorCode.CANCELLED: 409,
+    ErrorCode.URL_FORBIDDEN: 422,
+    ErrorCode.URL_UNREACHABLE: 422,
+    ErrorCode.STREAM_STOPPED: 410,
     ErrorCode.RATE_LIMITED: 429,
     ErrorCode.DEPENDENCY_UNAVAILABLE: 503,
     ErrorCode.PROVIDER_FAILED: 503,
@@ -81,10 +86,24 @@ class Problem(BaseModel):
     errors: list[FieldProblem] | None = Field(None, description="One entry a wrong field.")
 
 
-PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "content": {MEDIA_TYPE: {}}, "description": HTTPStatus(status).phrase}
-    for status in (400, 401, 403, 404, 413, 415, 422, 503)
-}
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """How the description of a route names its failures."""
+    return {
+        status: {"content": {MEDIA_TYPE: {"schema": _PROBLEM}}, "description": HTTPStatus(status).phrase}
+        for status in statuses
+    }
+
+
+_PROBLEM = {"$ref": "#/components/schemas/Problem"}
+PROBLEM_RESPONSES = problem_responses(400, 401, 403, 404, 413, 415, 422, 500, 503)
+
+
+def problem_of(request_id: str, error: AnchorageError) -> Problem:
+    """An expected failure as a value: of one among several."""
+    status = _STATUS[error.code]
+    return Problem(
+        title=HTTPStatus(status).phrase, status=status, code=error.code, detail=error.detail, request_id=request_id
+    )
 
 
 def problem(
@@ -146,6 +165,11 @@ def _no_json(request: Request, error: RequestValidationError) -> bool:
     return as_text and kind != "application/json" and not kind.endswith("+json")
 
 
+def shaped(path: str, response: JSONResponse) -> JSONResponse:
+    """As clients of that address read errors: problems, but below ``/v1`` OpenAI's own form."""
+    return as_openai(response) if path.startswith(PREFIX) else response
+
+
 def request_id_of(request: Request) -> str:
     """The id that the middleware gave."""
     return str(request.scope.get("state", {}).get("request_id", ""))
@@ -160,27 +184,29 @@ def install(app: FastAPI) -> None:
             log.warning(
                 "request.not_served", code=error.code, detail=error.detail, cause=type(error.__cause__).__name__
             )
-        return of_error(request_id_of(request), error)
+        return shaped(request.url.path, of_error(request_id_of(request), error))
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         if _no_json(request, error):
             detail = "Send the body as JSON, with the header Content-Type: application/json."
-            return problem(request_id_of(request), ErrorCode.UNSUPPORTED_MEDIA_TYPE, detail)
+            return shaped(request.url.path, problem(request_id_of(request), ErrorCode.UNSUPPORTED_MEDIA_TYPE, detail))
         problems = field_problems(error.errors())
         broken = any(item["type"] == "json_invalid" for item in error.errors())
         detail = NOT_JSON if broken else "; ".join(f"{p.field}: {p.message}" for p in problems[:5])
         status = 400 if broken else 422
-        return problem(request_id_of(request), ErrorCode.VALIDATION_FAILED, detail, status=status, errors=problems)
+        answer = problem(request_id_of(request), ErrorCode.VALIDATION_FAILED, detail, status=status, errors=problems)
+        return shaped(request.url.path, answer)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
         if isinstance(error.__cause__, AnchorageError):  # raised while the body was read
-            return of_error(request_id_of(request), error.__cause__)
+            return shaped(request.url.path, of_error(request_id_of(request), error.__cause__))
         code = _CODE_OF_STATUS.get(error.status_code, ErrorCode.VALIDATION_FAILED)
         details = {404: "There is no such address.", 405: "This address doesn't take that method."}
         detail = details.get(error.status_code, str(error.detail))
         if isinstance(error.__cause__, (ValueError, RecursionError)):  # raised while the body was read as JSON
             detail = NOT_JSON
         headers = dict(error.headers) if error.headers else None
-        return problem(request_id_of(request), code, detail, status=error.status_code, headers=headers)
+        answer = problem(request_id_of(request), code, detail, status=error.status_code, headers=headers)
+        return shaped(request.url.path, answer)

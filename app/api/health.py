@@ -9,10 +9,10 @@ from time import perf_counter
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.deps import ServicesDep
-from app.api.errors import Problem
+from app.api.errors import PROBLEM_RESPONSES, problem_responses
 from app.auth.keys import Principal, Scope
 from app.errors import AuthenticationError, DependencyUnavailableError, NotFoundError
 from app.providers.breaker import Circuit
@@ -20,8 +20,8 @@ from app.services import Services
 from app.telemetry.metrics import CONTENT_TYPE
 
 CHECK_SECONDS = 2.0
-router = APIRouter(tags=["operations"])
-api_router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"], responses=PROBLEM_RESPONSES)
+api_router = APIRouter(tags=["operations"], responses=problem_responses(400))
 
 
 class DependencyHealth(BaseModel):
@@ -35,12 +35,37 @@ class DependencyHealth(BaseModel):
 class Health(BaseModel):
     """``degraded``: it answers, but something that it can do without is away."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "status": "ok",
+                    "version": "0.1.0",
+                    "dependencies": {"postgres": {"status": "up", "latency_ms": 0.81, "required": True}},
+                }
+            ]
+        }
+    )
     status: Literal["ok", "degraded", "unavailable"]
     version: str
     dependencies: dict[str, DependencyHealth] | None = None
     providers: dict[str, Circuit] | None = Field(
         None, description="Model providers asked so far: `open` is one that is left alone after failures."
     )
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "alive"}]})
+    status: Literal["alive"]
+
+
+class Ready(BaseModel):
+    """Questions can be answered."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ready"}]})
+    status: Literal["ready"]
 
 
 @router.get("/health", summary="Health, with each dependency on request")
@@ -62,21 +87,35 @@ async def health(request: Request, services: ServicesDep, detailed: Annotated[bo
 
 
 @api_router.get("/health", summary="Alive: the process answers")
-async def alive() -> dict[str, str]:
+async def alive() -> Alive:
     """Says nothing of dependencies: a restart would not mend those."""
-    return {"status": "alive"}
+    return Alive(status="alive")
 
 
-@api_router.get("/ready", summary="Ready: questions can be answered", responses={503: {"model": Problem}})
-async def ready(services: ServicesDep) -> dict[str, str]:
+@api_router.get("/ready", summary="Ready: questions can be answered", responses=problem_responses(503))
+async def ready(services: ServicesDep) -> Ready:
     """503 names the dependency that is away. Redis is not needed: without it answers are only slower."""
     for name, item in (await _check(services)).items():
         if item.required and item.status == "down":
             raise DependencyUnavailableError(name, f"Not ready: {name} does not answer.")
-    return {"status": "ready"}
+    return Ready(status="ready")
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {
+                "text/plain": {
+                    "schema": {"type": "string"},
+                    "example": 'anchorage_queries_total{cache="miss",grounded="true",provider="extractive"} 12.0\n',
+                }
+            }
+        }
+    },
+)
 async def metrics(request: Request, services: ServicesDep) -> Response:
     """Open on the host itself, where Prometheus or its agent asks; from elsewhere with a key of scope ``metrics``."""
     if not services.settings.enable_metrics:

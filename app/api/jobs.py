@@ -9,13 +9,15 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 from sqlalchemy import select, tuple_
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from app.api.cursors import read_cursor, write_cursor
 from app.api.deps import IngestPrincipal, ServicesDep
 from app.api.errors import PROBLEM_RESPONSES
+from app.api.fields import Cursor, Limit, read_cursor, write_cursor
+from app.api.streaming import EVENT_STREAM
 from app.db.models import Job, JobKind, JobState
 from app.errors import ErrorCode
 from app.ingest.jobs import WAITS, find_job
@@ -42,9 +44,28 @@ class StageProgress(BaseModel):
     total: int
 
 
+_JOB: JsonDict = {
+    "id": "c1f7c0de-8a51-4d0d-9b0a-5a3b8d1d0f22",
+    "kind": "index",
+    "document_id": "0a6f5f5e-6f0c-4c53-8f0a-3a1f7d1d9b01",
+    "state": "succeeded",
+    "stage": "done",
+    "progress": {"embed": {"done": 12, "total": 12}, "index": {"done": 12, "total": 12}},
+    "attempts": 1,
+    "waits": 0,
+    "next_attempt_at": None,
+    "error_code": None,
+    "error_detail": None,
+    "next_action": None,
+    "created_at": "2026-01-31T09:00:00Z",
+    "finished_at": "2026-01-31T09:00:02Z",
+}
+
+
 class JobInfo(BaseModel):
     """``state`` is queued, running, succeeded, failed or cancelled; ``error_detail`` says why it waits or has ended."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_JOB]})
     id: UUID
     kind: str
     document_id: UUID
@@ -64,6 +85,7 @@ class JobInfo(BaseModel):
 class JobPage(BaseModel):
     """Some jobs, newest first, and the cursor of the next page."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"jobs": [_JOB], "next_cursor": None}]})
     jobs: list[JobInfo]
     next_cursor: str | None
 
@@ -72,9 +94,9 @@ class JobPage(BaseModel):
 async def listing(
     services: ServicesDep,
     principal: IngestPrincipal,
-    state: Annotated[JobState | None, Query()] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    state: Annotated[JobState | None, Query(description="Only these.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> JobPage:
     """Newest first; ``state=failed`` shows what was set aside, with the cause and the next action of each."""
     query = select(Job).where(Job.tenant_id == principal.tenant_id)
@@ -100,7 +122,7 @@ async def one(job_id: UUID, services: ServicesDep, principal: IngestPrincipal) -
     "/{job_id}/events",
     summary="Follow a job",
     response_class=EventSourceResponse,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": EVENT_STREAM}},
 )
 async def events(job_id: UUID, services: ServicesDep, principal: IngestPrincipal) -> EventSourceResponse:
     """Server-sent events: ``progress`` whenever something changed, ``done`` at the end, each with the whole job."""

@@ -10,7 +10,7 @@ from time import perf_counter
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import of_error, of_unexpected, problem
+from app.api.errors import of_error, of_unexpected, problem, shaped
 from app.errors import AnchorageError, ErrorCode
 from app.ingest.accept import too_large
 from app.telemetry.metrics import Metrics
@@ -56,7 +56,7 @@ class Observe:
         except Exception:
             log.exception("request.failed", path=scope["path"])
             if status == 0:
-                await of_unexpected(request_id)(scope, receive, send_with_id)
+                await shaped(scope["path"], of_unexpected(request_id))(scope, receive, send_with_id)
             else:
                 raise
         finally:
@@ -102,7 +102,7 @@ class AllowHosts:
             return
         detail = "This service does not answer for the host in the request. ALLOWED_HOSTS names those it does."
         response = problem(scope["state"]["request_id"], ErrorCode.VALIDATION_FAILED, detail, status=400)
-        await response(scope, receive, send)
+        await shaped(scope["path"], response)(scope, receive, send)
 
     def _allowed(self, scope: Scope) -> bool:
         if self._all:
@@ -130,7 +130,7 @@ class LimitBody:
         error = too_large(self._max_upload_bytes) if upload else _body_too_large(self._max_bytes)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
-            await of_error(scope["state"]["request_id"], error)(scope, receive, send)
+            await shaped(scope["path"], of_error(scope["state"]["request_id"], error))(scope, receive, send)
             return
         received = 0
 

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-import structlog
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Header, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse
 
 from app.answer.pipeline import Answer, Delta, Event, Question, Retrieved
+from app.answer.streams import Told
 from app.api.deps import QueryPrincipal, ServicesDep
-from app.api.errors import PROBLEM_RESPONSES, of_error, of_unexpected, request_id_of
+from app.api.errors import PROBLEM_RESPONSES, problem_responses, request_id_of
 from app.api.middleware import CLIENT_LEFT
 from app.api.retrieval import RetrievalFields
+from app.api.streaming import EVENT_STREAM, begin, read_event_id, resume
 from app.auth.keys import Principal
-from app.errors import AnchorageError, ErrorCode
+from app.errors import InvalidRequestError
+from app.services import Services
 from app.settings import AnswerProvider
 
-log = structlog.get_logger()
-HEARTBEAT_SECONDS = 15
-# Less than gunicorn's graceful_timeout.
-DRAIN_SECONDS = 25
 MAX_QUERY_CHARS = 4000
 router = APIRouter(tags=["questions"], responses=PROBLEM_RESPONSES)
 
@@ -38,6 +34,7 @@ QueryText = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUERY_CHARS, pattern=_NO_NUL)
 ]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=_NO_NUL)]
+LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description="Of the last event that you got.")]
 
 
 class QueryRequest(RetrievalFields):
@@ -51,6 +48,8 @@ class QueryRequest(RetrievalFields):
     )
     query: QueryText
     collection: Name | None = Field(None, description="Which documents to ask; the default collection if absent.")
+    session_id: UUID | None = Field(None, description="A session: the question may lean on what was said in it.")
+    session: bool = Field(False, description="Make a session of this question; the answer carries its id.")
     provider: AnswerProvider | None = Field(None, description="Who writes the answer.")
     model: Name | None = Field(None, description="Another model of that provider; the service says which it allows.")
     use_cache: bool = True
@@ -90,6 +89,36 @@ class UsageInfo(BaseModel):
 class QueryResponse(BaseModel):
     """An answer from the documents, or (``grounded: false``) that they hold none."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "answer": "A berth costs 34 euros a night [1].",
+                    "grounded": True,
+                    "citations": [
+                        {
+                            "number": 1,
+                            "document_id": "0a6f5f5e-6f0c-4c53-8f0a-3a1f7d1d9b01",
+                            "chunk_id": "b3b0f6a2-4f43-5d6e-8a35-1f2e3d4c5b6a",
+                            "title": "Harbour manual",
+                            "source": "harbour.md",
+                            "page": None,
+                            "snippet": "A berth costs 34 euros a night.",
+                            "score": 0.033,
+                        }
+                    ],
+                    "cache": {"status": "miss", "similarity": None, "age_s": None},
+                    "usage": {"prompt_tokens": 412, "completion_tokens": 14, "cost_usd": 0.00007, "priced": True},
+                    "provider": "openai",
+                    "model": "gpt-4o-mini",
+                    "timings_ms": {"embed": 6.1, "search": 2.0, "read": 1.1, "generate": 640.2, "total": 652.4},
+                    "standalone_question": "How much does a berth cost a night?",
+                    "session_id": None,
+                    "request_id": "4f0c1c0e9b7d4e0f",
+                }
+            ]
+        }
+    )
     answer: str
     grounded: bool
     citations: list[Citation]
@@ -98,6 +127,8 @@ class QueryResponse(BaseModel):
     provider: str
     model: str
     timings_ms: dict[str, float]
+    standalone_question: str = Field(description="The question as it was looked up.")
+    session_id: UUID | None = Field(description="The session that it was asked in, if any.")
     request_id: str
 
 
@@ -105,32 +136,56 @@ class QueryResponse(BaseModel):
     "/query",
     response_model=QueryResponse,
     summary="Ask a question",
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses=problem_responses(409) | {200: {"content": EVENT_STREAM}, 204: {"description": "All of it was read."}},
 )
-async def query(request: Request, body: QueryRequest, services: ServicesDep, principal: QueryPrincipal) -> Any:
+async def query(
+    request: Request,
+    body: QueryRequest,
+    services: ServicesDep,
+    principal: QueryPrincipal,
+    last_event_id: LastEventId = None,
+) -> Any:
     """Answer from the documents, with citations; abstain when they hold no answer.
 
     With ``stream: true`` the events are ``meta``, ``retrieval``, ``delta``…, ``citation``…, ``usage``, ``done``,
-    or ``error`` with a problem. ``done`` carries the final answer, whose citations are checked. A client that leaves
-    ends the generation.
+    or ``error`` with a problem. ``done`` carries the final answer, whose citations are checked. Sent again with
+    ``Last-Event-ID``, the stream goes on behind that event. A client that leaves ends the generation: at once, or,
+    streaming, after ``STREAM_GRACE_SECONDS``.
     """
-    question = _question(request, body, principal)
+    streaming = body.stream or "text/event-stream" in request.headers.get("accept", "")
+    if streaming and last_event_id is not None:
+        return await resume(services.streams, principal.tenant_id, *read_event_id(last_event_id))
+    question = _question(request, body, services, principal)
     events = services.pipeline.ask(question)
-    if body.stream or "text/event-stream" in request.headers.get("accept", ""):
-        # What fails before there is anything to stream is an error with its own status.
-        first = await anext(events)
-        return EventSourceResponse(
-            _events(first, events, question.request_id),
-            ping=HEARTBEAT_SECONDS,
-            headers={"X-Accel-Buffering": "no", "Cache-Control": "no-cache, no-transform"},
-            # Without it a release would break off every stream.
-            shutdown_grace_period=DRAIN_SECONDS,
-        )
-    answer = await _unless_gone(request, _last(events))
-    return Response(status_code=CLIENT_LEFT) if answer is None else _response(answer, question.request_id)
+    if streaming:
+        told = _tell(events, question.request_id)
+        return await begin(services.streams, principal.tenant_id, question.request_id, told)
+    answer = await unless_gone(request, last(events))
+    return Response(status_code=CLIENT_LEFT) if answer is None else answer_response(answer, question.request_id)
 
 
-def _question(request: Request, body: QueryRequest, principal: Principal) -> Question:
+@router.get(
+    "/query/{request_id}/events",
+    summary="Go on with a stream",
+    response_class=EventSourceResponse,
+    responses={200: {"content": EVENT_STREAM}, 204: {"description": "All of the stream was read."}},
+)
+async def events(
+    request_id: Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["4f0c1c0e9b7d4e0f"])],
+    services: ServicesDep,
+    principal: QueryPrincipal,
+    last_event_id: LastEventId = None,
+) -> Response:
+    """The events of a streamed answer behind ``Last-Event-ID``, or all: nothing is asked again."""
+    after = 0
+    if last_event_id is not None:
+        named, after = read_event_id(last_event_id)
+        if named != request_id:
+            raise InvalidRequestError("Last-Event-ID is of another request than the address.")
+    return await resume(services.streams, principal.tenant_id, request_id, after)
+
+
+def _question(request: Request, body: QueryRequest, services: Services, principal: Principal) -> Question:
     return Question(
         tenant_id=principal.tenant_id,
         request_id=request_id_of(request),
@@ -139,12 +194,15 @@ def _question(request: Request, body: QueryRequest, principal: Principal) -> Que
         retrieval=body.wishes(),
         provider=body.provider,
         model=body.model,
-        max_tokens=settings.answer_max_tokens,
+        max_tokens=services.settings.answer_max_tokens,
         use_cache=body.use_cache,
+        session_id=body.session_id,
+        new_session=body.session,
     )
 
 
-def _response(answer: Answer, request_id: str) -> QueryResponse:
+def answer_response(answer: Answer, request_id: str) -> QueryResponse:
+    """The answer as it is sent."""
     return QueryResponse(
         answer=answer.text,
         grounded=answer.grounded,
@@ -154,11 +212,14 @@ def _response(answer: Answer, request_id: str) -> QueryResponse:
         provider=answer.provider,
         model=answer.model,
         timings_ms={step: round(value, 2) for step, value in answer.timings_ms.items()},
+        standalone_question=answer.question,
+        session_id=answer.session_id,
         request_id=request_id,
     )
 
 
-async def _last(events: AsyncGenerator[Event, None]) -> Answer:
+async def last(events: AsyncGenerator[Event, None]) -> Answer:
+    """The answer that the events end with."""
     async with aclosing(events):
         async for event in events:
             if isinstance(event, Answer):
@@ -166,7 +227,7 @@ async def _last(events: AsyncGenerator[Event, None]) -> Answer:
     raise RuntimeError("the pipeline ended without an answer")
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer | None:
+async def unless_gone(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer | None:
     """Do the work, and stop when the client leaves: then None."""
 
     async def gone() -> None:
@@ -183,42 +244,23 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, Answer]) -> A
         await asyncio.gather(working, watching, return_exceptions=True)
 
 
-async def _events(
-    first: Event, rest: AsyncGenerator[Event, None], request_id: str
-) -> AsyncGenerator[ServerSentEvent, None]:
-    number = 0
-
-    def event(name: str, data: Any) -> ServerSentEvent:
-        nonlocal number
-        number += 1
-        return ServerSentEvent(json.dumps(data, ensure_ascii=False), event=name, id=str(number))
-
-    yield event("meta", {"request_id": request_id})
-    try:
-        async with aclosing(rest):
-            for name, data in _told(first, request_id):
-                yield event(name, data)
-            async for happened in rest:
-                for name, data in _told(happened, request_id):
-                    yield event(name, data)
-    except AnchorageError as error:
-        log.warning("stream.not_finished", code=error.code, detail=error.detail, cause=type(error.__cause__).__name__)
-        yield event("error", _problem(of_error(request_id, error)))
-    except Exception:
-        log.exception("stream.failed", code=ErrorCode.INTERNAL_ERROR)
-        yield event("error", _problem(of_unexpected(request_id)))
+async def _tell(events: AsyncGenerator[Event, None], request_id: str) -> AsyncGenerator[Told, None]:
+    begun = False
+    async with aclosing(events):
+        async for happened in events:
+            if not begun:
+                begun = True
+                yield "meta", {"request_id": request_id}
+            for told in _told(happened, request_id):
+                yield told
 
 
-def _told(happened: Event, request_id: str) -> list[tuple[str, Any]]:
+def _told(happened: Event, request_id: str) -> list[Told]:
     if isinstance(happened, Delta):
         return [("delta", {"text": happened.text})]
     if isinstance(happened, Retrieved):
         passages = [{"chunk_id": str(p.chunk_id), "title": p.title, "score": p.score} for p in happened.passages]
         return [("retrieval", {"passages": passages})]
-    final = _response(happened, request_id).model_dump(mode="json")
+    final = answer_response(happened, request_id).model_dump(mode="json")
     citations = [("citation", citation) for citation in final["citations"]]
     return [*citations, ("usage", final["usage"]), ("done", final)]
-
-
-def _problem(response: JSONResponse) -> Any:
-    return json.loads(bytes(response.body))

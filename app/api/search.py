@@ -107,6 +107,31 @@ class Explanation(BaseModel):
 class SearchResponse(BaseModel):
     """Passages, best first; `reranked: false` where that was asked for and could not be done."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "passages": [
+                        {
+                            "chunk_id": "b3b0f6a2-4f43-5d6e-8a35-1f2e3d4c5b6a",
+                            "document_id": "0a6f5f5e-6f0c-4c53-8f0a-3a1f7d1d9b01",
+                            "title": "Harbour manual",
+                            "source": "harbour.md",
+                            "heading_path": ["Harbour manual", "Mooring fees"],
+                            "page": None,
+                            "text": "A berth costs 34 euros a night for boats up to twelve metres.",
+                            "score": 0.033,
+                            "dense_score": 0.71,
+                            "sparse_score": 4.2,
+                            "dense_rank": 1,
+                            "sparse_rank": 1,
+                        }
+                    ],
+                    "timings_ms": {"embed": 6.1, "search": 2.0, "read": 1.1},
+                }
+            ]
+        }
+    )
     passages: list[PassageFound]
     reranked: bool | None
     explanation: Explanation | None

@@ -48,6 +48,17 @@ class Principal:
             raise PermissionDeniedError(f"This API key lacks the scope {scope.value!r}.")
 
 
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """A key as it may be shown; ``state`` is live, revoked or expired."""
+
+    name: str
+    prefix: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    state: str
+
+
 class Keyring:
     """Makes and recognises keys."""
 
@@ -87,6 +98,15 @@ class Keyring:
             session.add(self._row(tenant_id, name, key, scopes))
         return True
 
+    async def known(self, tenant_id: UUID) -> list[KeyInfo]:
+        """What is known of the tenant's keys, newest first."""
+        now = datetime.now(UTC)
+        async with self._database.session(reading=True) as session:
+            rows = await session.scalars(
+                select(ApiKey).where(ApiKey.tenant_id == tenant_id).order_by(ApiKey.created_at.desc(), ApiKey.id)
+            )
+            return [KeyInfo(row.name, row.prefix, tuple(row.scopes), row.created_at, _state(row, now)) for row in rows]
+
     async def revoke(self, tenant_id: UUID, name: str) -> int:
         """End all keys of that name at once; how many there were."""
         async with self._database.session() as session:
@@ -123,3 +143,9 @@ class Keyring:
             scopes=sorted(scope.value for scope in scopes),
             created_at=datetime.now(UTC),
         )
+
+
+def _state(row: ApiKey, now: datetime) -> str:
+    if row.revoked_at is not None:
+        return "revoked"
+    return "expired" if row.expires_at is not None and row.expires_at <= now else "live"

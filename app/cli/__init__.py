@@ -6,19 +6,25 @@ import sys
 
 import typer
 
-from app.cli import client, evaluate, operate
+from app.cli import asking, evaluate, ingesting, keys, operate, resources
 from app.errors import AnchorageError
 
 application = typer.Typer(
     help="Answers with citations from your own documents.", no_args_is_help=True, pretty_exceptions_enable=False
 )
-for _verb in (
-    *(operate.serve, operate.worker, operate.migrate, operate.doctor, operate.reindex),
-    *(client.ingest, client.ask),
-):
+for _verb in (operate.serve, operate.worker, operate.migrate, operate.doctor, operate.reindex):
     application.command()(_verb)
+for _name, _asking in (("ingest", ingesting.ingest), ("ask", asking.ask), ("search", asking.search)):
+    application.command(_name)(_asking)
 application.command("eval")(evaluate.evaluate)
-application.add_typer(operate.keys, name="keys")
+for _name, _group in (
+    ("collections", resources.collections),
+    ("documents", resources.documents),
+    ("jobs", resources.jobs),
+    ("sessions", resources.sessions),
+    ("keys", keys.keys),
+):
+    application.add_typer(_group, name=_name)
 
 
 def main() -> None:

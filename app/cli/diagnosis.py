@@ -8,8 +8,11 @@ from app.db.migrate import pending
 from app.db.session import Database
 from app.errors import AnchorageError
 from app.providers.embedding import identity_of, open_embedder
+from app.providers.protocols import Instruction
+from app.providers.registry import Answerers
 from app.services import open_index, open_store
 from app.settings import Settings
+from app.telemetry.metrics import Metrics
 
 
 async def diagnose(settings: Settings) -> dict[str, str | None]:
@@ -38,11 +41,19 @@ async def diagnose(settings: Settings) -> dict[str, str | None]:
         finally:
             await embedder.close()
 
+    async def provider() -> None:
+        answerers = Answerers(settings, Metrics(settings.metrics_namespace))
+        try:
+            await answerers.get(None).complete(Instruction("You answer with one word.", "Say yes.", max_tokens=5))
+        finally:
+            await answerers.close()
+
     findings = {
         "database": await _cure(schema, "check DATABASE_URL, and that Postgres runs and lets this user in"),
         "vector index": await _cure(index, "check QDRANT_URL and QDRANT_API_KEY, and that Qdrant runs"),
         "cache": await _cure(store.check, "check REDIS_HOST and REDIS_PASSWORD; without Redis answers are only slower"),
         "embedding model": await _cure(model, "install the package again, or check EMBEDDING_PROVIDER and its server"),
+        "answer provider": await _cure(provider, "or set PROVIDERS=extractive, which needs no model"),
     }
     await store.close()
     await database.close()

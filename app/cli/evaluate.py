@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.client import AsJson, CaFile, Key, KeyFile, api_key_of, trust_of
+from app.cli.connection import AsJson, CaFile, Key, KeyFile, api_key_of, trust_of
 from app.cli.operate import load_settings
 from app.evaluation.run import Run
 

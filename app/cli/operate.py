@@ -18,12 +18,10 @@ from pydantic import ValidationError
 from app.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from app.auth.keys import Scope
     from app.services import Services
     from app.settings import Settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-keys = typer.Typer(help="API keys.", no_args_is_help=True)
 
 
 def load_settings() -> Settings:
@@ -179,22 +177,6 @@ def reindex(
         print(", ".join(f"{count} {what}" for what, count in done.items()))  # noqa: T201
 
 
-@keys.command("create")
-def create_key(
-    name: Annotated[str, typer.Option(help="What the key is for.")],
-    scope: Annotated[list[str], typer.Option(help="query, ingest, admin or metrics; may be repeated.")],
-) -> None:
-    """Make a key and print it, once."""
-    from app.auth.keys import Keyring
-
-    async def create(keyring: Keyring) -> str:
-        from app.db.bootstrap import DEFAULT_TENANT_ID
-
-        return await keyring.create(DEFAULT_TENANT_ID, name, _scopes(scope))
-
-    print(_with_keyring(create))  # noqa: T201
-
-
 def doctor(as_json: AsJson = False) -> None:
     """Check the settings and every dependency; say the cause and the cure."""
     from app.cli.diagnosis import diagnose
@@ -207,32 +189,6 @@ def doctor(as_json: AsJson = False) -> None:
             print(f"{'ok  ' if cure is None else 'FAIL'} {name}{'' if cure is None else ': ' + cure}")  # noqa: T201
     if any(findings.values()):
         raise typer.Exit(1)
-
-
-def _scopes(names: list[str]) -> frozenset[Scope]:
-    from app.auth.keys import Scope
-
-    try:
-        return frozenset(Scope(name) for name in names)
-    except ValueError:
-        raise ConfigurationError(f"Scopes are {', '.join(Scope)}; got {', '.join(names)}.") from None
-
-
-def _with_keyring(action: Callable[..., Awaitable[object]]) -> object:
-    from app.auth.keys import Keyring
-    from app.db.session import Database
-    from app.services import secret_key
-
-    settings = load_settings()
-
-    async def run() -> object:
-        database = Database(settings.sqlalchemy_url)
-        try:
-            return await action(Keyring(database, secret_key(settings)))
-        finally:
-            await database.close()
-
-    return asyncio.run(run())
 
 
 def _with_services(settings: Settings, action: Callable[[Services], Awaitable[None]]) -> None:

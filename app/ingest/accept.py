@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.bootstrap import find_collection
 from app.db.models import Collection, Document, DocumentVersion, Job, JobKind, VersionState
 from app.db.session import Database
-from app.errors import DocumentError, ErrorCode, NotFoundError, PayloadTooLargeError
+from app.errors import ConflictError, DocumentError, ErrorCode, NotFoundError, PayloadTooLargeError
 from app.ingest.jobs import Clock, enqueue, utc_now
 from app.ingest.media import PDF, TEXTUAL, charset_of, decode, media_type_of
 from app.ingest.sandbox import Sandbox
@@ -30,6 +31,8 @@ class Upload:
     declared_type: str | None = None
     title: str | None = None
     collection: str | None = None
+    # None is nothing said: a new version then keeps those of the one before.
+    attributes: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Acceptance:
 
         Raises:
             PayloadTooLargeError, UnsupportedMediaTypeError, DocumentError: it can't be used; nothing was stored.
-            NotFoundError: no such collection.
+            NotFoundError: no such collection. ConflictError: the same bytes are there with other metadata.
         """
         media_type = await self._examine(upload)
         content_hash = hashlib.sha256(upload.content).hexdigest()
@@ -65,6 +68,10 @@ class Acceptance:
             collection = await find_collection(session, tenant_id, upload.collection, lock=True)
             present = await _same(session, collection, upload.source, content_hash)
             if present is not None:
+                if upload.attributes not in (None, present.version.attributes):
+                    raise ConflictError(
+                        f"This document is there already, with other metadata: send it to PUT …/{present.document.id}."
+                    )
                 return present
             now = self._clock()
             document = Document(
@@ -92,13 +99,19 @@ class Acceptance:
         async with self._database.session() as session:
             document = await find_document(session, tenant_id, document_id, lock=True)
             newest = await session.scalar(
-                select(func.max(DocumentVersion.number)).where(DocumentVersion.document_id == document_id)
+                select(DocumentVersion)
+                .where(DocumentVersion.document_id == document_id)
+                .order_by(DocumentVersion.number.desc())
+                .limit(1)
             )
+            number = newest.number + 1 if newest is not None else 1
+            if upload.attributes is None and newest is not None:
+                upload = replace(upload, attributes=newest.attributes)
             now = self._clock()
             document.updated_at = now
             if upload.title:
                 document.title = upload.title[:MAX_TITLE]
-            return await self._add_version(session, document, (newest or 0) + 1, upload, media_type, content_hash, now)
+            return await self._add_version(session, document, number, upload, media_type, content_hash, now)
 
     async def _examine(self, upload: Upload) -> str:
         if len(upload.content) > self._max_bytes:
@@ -134,6 +147,7 @@ class Acceptance:
             content_hash=content_hash,
             content=upload.content,
             size_bytes=len(upload.content),
+            attributes=upload.attributes or {},
             chunk_count=0,
             created_at=now,
         )

@@ -91,6 +91,11 @@ def media_type_of(declared: str | None, name: str, content: bytes) -> str:
     return media_type
 
 
+def says_nothing(declared: str | None) -> bool:
+    """Whether a content type leaves open what the document is."""
+    return (declared or "").split(";")[0].strip().lower() in _UNKNOWN
+
+
 def _refuse_contradiction(media_type: str, content: bytes) -> None:
     found = next((kind for signature, kind in _SIGNATURES.items() if content.startswith(signature)), None)
     if media_type == PDF:

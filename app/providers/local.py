@@ -60,6 +60,7 @@ class LocalAnswerer:
     ) -> None:
         """Raises ConfigurationError when the model or the package that runs it is missing."""
         path = model_path or bundled_model()
+        self._follows_instructions = model_path is not None
         self.model = path.stem
         self._timeout_s = timeout_s
         self._nonce = nonce
@@ -97,11 +98,13 @@ class LocalAnswerer:
             yield replace(delta, usage=usage if delta.usage is not None else None)
 
     async def complete(self, instruction: Instruction) -> Completion | None:
-        """What the model writes, unchecked.
+        """What a model of one's own writes, unchecked; the bundled one is too small to follow instructions: None.
 
         Raises:
             ProviderError: the model can't be loaded, the instruction is too long for it, or it was not done in time.
         """
+        if not self._follows_instructions:
+            return None
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         body = _chat(instruction.system, instruction.user, instruction.max_tokens)
         text, usage = "", Usage()

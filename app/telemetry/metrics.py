@@ -89,6 +89,9 @@ class Metrics:
         self.documents = Counter(
             "documents_accepted_total", "Documents accepted", namespace=namespace, registry=self.registry
         )
+        self.feedback = Counter(
+            "feedback_total", "Ratings of answers", ("rating",), namespace=namespace, registry=self.registry
+        )
 
     def render(self) -> bytes:
         """The metrics of all workers of this service."""

@@ -27,6 +27,10 @@ async def test_no_client_can_make_labels(running: Running) -> None:
         await running.client.get(f"/api/v1/documents/{uuid4()}")
         await running.client.get(f"/api/v1/documents/{number}")
         await running.client.get(f"/no/such/{number}")
+        await running.client.get(f"/v1/models/x{number}")
+        await running.client.get(f"/docs/x{number}")
+        await running.client.get(f"/sessions/{uuid4()}")
+        await running.client.get(f"/api/v1/query/x{number}/events")
         await running.client.request(f"METHOD{number}", "/health")
     counted = {
         line.partition("{")[2].rpartition("} ")[0]: float(line.rpartition(" ")[2])
@@ -37,6 +41,10 @@ async def test_no_client_can_make_labels(running: Running) -> None:
         'method="GET",route="/api/v1/documents/{document_id}",status="404"': 3,
         'method="GET",route="/api/v1/documents/{document_id}",status="422"': 3,
         'method="GET",route="unmatched",status="404"': 3,
+        'method="GET",route="/v1/models/{model}",status="404"': 3,
+        'method="GET",route="/docs/{name}",status="404"': 3,
+        'method="GET",route="/sessions/{session_id}",status="404"': 3,
+        'method="GET",route="/api/v1/query/{request_id}/events",status="404"': 3,
         'method="other",route="/health",status="405"': 3,
     }
 

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
-import uvicorn
 
-from app.api import query
+from app.api import streaming
 from app.settings import Settings
-from tests.api.conftest import Running, started
+from tests.api.conftest import Running, listening, started
 from tests.api.test_errors import QUERY, is_problem
 from tests.api.upstream import SlowModel, slow_model
 
 DOCUMENT = "# Harbour manual\n\nA berth costs 34 euros a night."
 WORDS = ["A berth ", "costs ", "34 euros ", "a night ", "[1]."]
+GRACE = 0.4
 ASK = {"query": "How much does a berth cost a night?", "provider": "openai", "use_cache": False}
 
 
@@ -44,29 +41,22 @@ async def model() -> AsyncIterator[SlowModel]:
 
 @pytest_asyncio.fixture
 async def running(tmp_path: Path, model: SlowModel) -> AsyncIterator[Running]:
-    settings = Settings(data_dir=tmp_path, job_poll_seconds=0.02, openai_base_url=model.url, provider_timeout=20)
+    settings = Settings(
+        data_dir=tmp_path,
+        job_poll_seconds=0.02,
+        openai_base_url=model.url,
+        provider_timeout=20,
+        stream_grace_seconds=GRACE,
+    )
     async with started(settings) as running:
         await running.add(DOCUMENT, "Harbour manual")
         yield running
 
 
-@asynccontextmanager
-async def listening(running: Running) -> AsyncIterator[httpx.AsyncClient]:
-    """The service on a loopback port, and a client that holds a key."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(running.app, lifespan="off", log_config=None))
-    task = asyncio.create_task(server.serve([listener]))
-    base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    async with httpx.AsyncClient(base_url=base_url, headers=running.client.headers, timeout=30) as client:
-        yield client
-    server.should_exit = True
-    await task
-
-
 async def test_words_arrive_as_they_are_written_with_heartbeats_between(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(query, "HEARTBEAT_SECONDS", 0.15)
+    monkeypatch.setattr(streaming, "HEARTBEAT_SECONDS", 0.15)
     clock = asyncio.get_running_loop().time
     async with listening(running) as client, client.stream("POST", QUERY, json=ASK | {"stream": True}) as response:
         assert response.headers["x-accel-buffering"] == "no"
@@ -78,7 +68,8 @@ async def test_words_arrive_as_they_are_written_with_heartbeats_between(
     first, last = (next(at for at, piece in arrived if word in piece) for word in ("A berth", '"[1].'))
     assert last - first > 0.6
     ids = [line for line in text.splitlines() if line.startswith("id: ")]
-    assert ids == [f"id: {number}" for number in range(1, len(ids) + 1)]
+    request_id = response.headers["x-request-id"]
+    assert ids == [f"id: {request_id}:{number}" for number in range(1, len(ids) + 1)]
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -87,10 +78,57 @@ async def test_a_client_that_leaves_ends_the_generation(running: Running, model:
         asking = asyncio.create_task(client.post(QUERY, json=ASK | {"stream": stream}))
         await asyncio.wait_for(model.asked.wait(), 10)
         asking.cancel()
-        await asyncio.wait_for(model.left.wait(), 0.7)
+        await asyncio.wait_for(model.left.wait(), 0.9)
     labels = 'method="POST",route="/api/v1/query"'
     counted = running.services.metrics.render().decode()
     assert f'http_requests_total{{{labels},status="{200 if stream else 499}"}} 1.0' in counted
+
+
+async def test_a_stream_that_broke_off_goes_on_behind_the_last_event_without_a_second_generation(
+    running: Running, model: SlowModel
+) -> None:
+    async with listening(running) as client:
+        first = ""
+        async with client.stream("POST", QUERY, json=ASK | {"stream": True}) as response:
+            async for piece in response.aiter_text():
+                first += piece
+                if "costs" in first:
+                    break
+        seen = [line.removeprefix("id: ") for line in first.splitlines() if line.startswith("id: ")]
+        request_id = response.headers["x-request-id"]
+        resumed = await client.get(f"{QUERY}/{request_id}/events", headers={"Last-Event-ID": seen[-1]})
+        assert resumed.headers["x-accel-buffering"] == "no"
+        again = await client.post(QUERY, json=ASK | {"stream": True}, headers={"Last-Event-ID": seen[-1]})
+        whole = await client.get(f"{QUERY}/{request_id}/events")
+        last_id = [line.removeprefix("id: ") for line in whole.text.splitlines() if line.startswith("id: ")][-1]
+        nothing = await client.get(f"{QUERY}/{request_id}/events", headers={"Last-Event-ID": last_id})
+    assert events(whole.text) == events(first) + events(resumed.text)
+    assert events(again.text) == events(resumed.text)
+    assert [data["text"] for name, data in events(whole.text) if name == "delta"] == WORDS
+    assert (nothing.status_code, nothing.content) == (204, b"")
+    assert model.requests == 1
+
+
+async def test_a_stream_is_resumed_by_its_own_tenant_and_by_ids_of_ours_alone(running: Running) -> None:
+    response = await running.client.post(QUERY, json=ASK | {"stream": True, "provider": "extractive"})
+    path = f"{QUERY}/{response.headers['x-request-id']}/events"
+    other = await running.tenant("other")
+    is_problem(await running.stranger.get(path, headers=other), 404, "not_found")
+    is_problem(await running.client.get(f"{QUERY}/never/events"), 404, "not_found")
+    for wrong in ("7", "a:b", "someone-elses:3"):
+        is_problem(await running.client.get(path, headers={"Last-Event-ID": wrong}), 422, "validation_failed")
+
+
+async def test_a_stream_that_nobody_came_back_to_was_stopped_and_says_so(running: Running, model: SlowModel) -> None:
+    async with listening(running) as client:
+        async with client.stream("POST", QUERY, json=ASK | {"stream": True}) as response:
+            async for piece in response.aiter_text():
+                if "A berth" in piece:
+                    break
+        await asyncio.wait_for(model.left.wait(), GRACE + 0.5)
+        late = await client.get(f"{QUERY}/{response.headers['x-request-id']}/events")
+    name, problem = events(late.text)[-1]
+    assert (name, problem["status"], problem["code"]) == ("error", 410, "stream_stopped")
 
 
 async def test_what_fails_before_the_stream_has_a_status_of_its_own(running: Running) -> None:

@@ -57,6 +57,41 @@ async def slow_model(
         yield model
 
 
+@asynccontextmanager
+async def completing_model(completion: str, answer: str) -> AsyncIterator[SlowModel]:
+    """A model that writes ``completion`` when it is asked for a whole text, ``answer`` when for a stream.
+
+    It counts 30 tokens in and 9 out for the former.
+    """
+    model = SlowModel()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        body = await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]))
+        model.requests += 1
+        if json.loads(body).get("stream"):
+            writer.write(HEAD + _chunk({"content": answer}, None) + _chunk({}, "stop") + b"data: [DONE]\n\n")
+        else:
+            writer.write(_whole(completion))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        model.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        yield model
+
+
+def _whole(text: str) -> bytes:
+    message = {"role": "assistant", "content": text}
+    usage = {"prompt_tokens": 30, "completion_tokens": 9, "total_tokens": 39}
+    choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+    value = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": choices, "usage": usage}
+    content = json.dumps(value).encode()
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n"
+    return head.encode() + b"Connection: close\r\n\r\n" + content
+
+
 def _chunk(delta: dict[str, str], finish: str | None) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
     chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "slow", "choices": [choice]}

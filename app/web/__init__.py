@@ -1,0 +1,1 @@
+"""Static files that the service hands out."""
