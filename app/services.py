@@ -130,6 +130,7 @@ async def _open(settings: Settings, metrics: Metrics, embedder: Embedder, stack:
     retriever = Retriever(database, index, embedder, sparse, RerankStep(reranker, settings.rerank_candidates))
     answerers = Answerers(settings, metrics)
     stack.push_async_callback(answerers.close)
+    describer = answerers.describer()
     query_log = QueryLog(database) if settings.enable_query_logging else None
     if query_log is not None:
         stack.push_async_callback(query_log.close)
@@ -141,7 +142,7 @@ async def _open(settings: Settings, metrics: Metrics, embedder: Embedder, stack:
     sandbox = Sandbox()
     stack.push_async_callback(sandbox.close)
     queue = Queue(database, settings.job_lease_seconds, settings.job_max_attempts)
-    indexer = Indexer(database, index, Stages(database, sandbox, index, embedder, sparse))
+    indexer = Indexer(database, index, Stages(database, sandbox, index, embedder, sparse, describer))
     handlers = {JobKind.INDEX: indexer.index, JobKind.REMOVE: indexer.remove}
     reindexer = Reindexer(database, index, embedder, sparse)
     chores = [Chore("index.repair", reindexer.repair, settings.index_check_hours * 3600)]
@@ -154,7 +155,7 @@ async def _open(settings: Settings, metrics: Metrics, embedder: Embedder, stack:
         embedder=embedder,
         store=store,
         keyring=Keyring(database, secret_key(settings)),
-        acceptance=Acceptance(database, sandbox, settings.max_upload_bytes),
+        acceptance=Acceptance(database, sandbox, settings.max_upload_bytes, takes_images=describer is not None),
         fetcher=Fetcher(
             max_bytes=settings.max_upload_bytes,
             timeout_s=settings.url_fetch_timeout,
@@ -163,7 +164,7 @@ async def _open(settings: Settings, metrics: Metrics, embedder: Embedder, stack:
         ),
         retriever=retriever,
         answerers=answerers,
-        describer=answerers.describer(),
+        describer=describer,
         pipeline=Pipeline(
             database=database,
             retriever=retriever,

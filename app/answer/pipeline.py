@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, cast
@@ -13,11 +13,12 @@ from uuid import UUID
 import structlog
 from sqlalchemy import select
 
-from app.answer.citations import cite
+from app.answer.citations import Citation, cite
 from app.answer.conversation import Conversations, Said
 from app.answer.links import LinkFilter, addresses, without_foreign_links
 from app.answer.prompt import PROMPT_VERSION
 from app.answer.query_log import QueryLog
+from app.answer.question import Answer, CitedPassage, Delta, Event, Question, Retrieved
 from app.answer.standalone import Exchange, standalone
 from app.cache.exact import CacheKey, ExactCache
 from app.db.bootstrap import find_collection
@@ -27,7 +28,7 @@ from app.db.session import Database
 from app.errors import ConflictError, DependencyUnavailableError, NotFoundError
 from app.providers.protocols import AnswerDelta, Answerer, AnswerRequest, Embedder, SourcePassage, Usage
 from app.providers.registry import Answerers
-from app.retrieval.options import RetrievalOptions, RetrievalWishes
+from app.retrieval.options import RetrievalOptions
 from app.retrieval.search import Passage, Retriever
 from app.telemetry.metrics import Metrics
 from app.vectors.protocols import Scope
@@ -35,79 +36,6 @@ from app.vectors.protocols import Scope
 log = structlog.get_logger()
 FEW_PASSAGES = 5
 ABSTENTION = "I found nothing in these documents that answers this question."
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked, by whom, of which collection, and how to look; None follows the collection, then the service."""
-
-    tenant_id: UUID
-    request_id: str
-    text: str
-    collection: str | None
-    retrieval: RetrievalWishes
-    provider: str | None
-    use_cache: bool
-    model: str | None = None
-    max_tokens: int = 512
-    # A session that goes on, or one to be made; or what a client says was said before.
-    session_id: UUID | None = None
-    new_session: bool = False
-    history: Sequence[Exchange] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class CitedPassage:
-    """A source of the answer: marker ``[number]`` in the text stands for it."""
-
-    number: int
-    document_id: str
-    chunk_id: str
-    title: str
-    source: str
-    page: int | None
-    snippet: str
-    score: float
-
-
-@dataclass(slots=True)
-class Answer:
-    """What comes out; ``grounded`` is false when the documents hold no answer.
-
-    ``provider`` and ``model`` are who wrote it. ``usage`` is of this question alone: nothing, when it came from the
-    cache. ``chunk_ids`` are the passages that it was made from.
-    """
-
-    text: str
-    grounded: bool
-    citations: list[CitedPassage]
-    provider: str
-    model: str
-    usage: Usage = field(default_factory=Usage)
-    chunk_ids: list[str] = field(default_factory=list)
-    cache_status: str = "miss"
-    cache_age_s: float | None = None
-    timings_ms: dict[str, float] = field(default_factory=dict)
-    # The question as it was looked up, and the session it was asked in.
-    question: str = ""
-    session_id: UUID | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Retrieved:
-    """The passages that the answer may use, as soon as they are known."""
-
-    passages: Sequence[Passage]
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """A piece of the answer's text as it is made; the final text, with checked citations, is in ``Answer``."""
-
-    text: str
-
-
-Event = Retrieved | Delta | Answer
 
 
 class Pipeline:
@@ -235,19 +163,7 @@ class Pipeline:
         generated = perf_counter()
         text, citations = cite("".join(pieces), sources)
         text = without_foreign_links(text, addresses(sources[citation.index].text for citation in citations))
-        answer.citations = [
-            CitedPassage(
-                citation.number,
-                str(passages[citation.number - 1].document_id),
-                str(passages[citation.number - 1].chunk_id),
-                passages[citation.number - 1].title,
-                passages[citation.number - 1].source,
-                passages[citation.number - 1].page,
-                citation.snippet,
-                passages[citation.number - 1].score,
-            )
-            for citation in citations
-        ]
+        answer.citations = [_cited(citation, passages[citation.index]) for citation in citations]
         # Text that cites nothing is not an answer from the documents.
         answer.grounded = bool(answer.citations)
         answer.text = text if answer.grounded else ABSTENTION
@@ -324,6 +240,20 @@ class Pipeline:
                     "created_at": datetime.now(UTC),
                 }
             )
+
+
+def _cited(citation: Citation, passage: Passage) -> CitedPassage:
+    return CitedPassage(
+        number=citation.number,
+        document_id=str(passage.document_id),
+        chunk_id=str(passage.chunk_id),
+        title=passage.title,
+        source=passage.source,
+        page=passage.page,
+        media_type=passage.media_type,
+        snippet=citation.snippet,
+        score=passage.score,
+    )
 
 
 def _sum(one: Usage, other: Usage) -> Usage:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import PurePosixPath
 from typing import Annotated, Any
+from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import Select, select, tuple_
+from sqlalchemy.orm import undefer
 
 from app.api.deps import IngestPrincipal, QueryPrincipal, ServicesDep
 from app.api.document_info import (
@@ -27,12 +30,13 @@ from app.api.uploads import upload_body, uploads_of
 from app.auth.keys import Principal
 from app.db.bootstrap import find_collection
 from app.db.models import Document, DocumentVersion, VersionState
-from app.errors import AnchorageError, DependencyUnavailableError, InvalidRequestError
+from app.errors import AnchorageError, DependencyUnavailableError, InvalidRequestError, NotFoundError
 from app.ingest.accept import Upload, delete_document, find_document
 from app.ingest.archive import ArchiveLimits, Refused, is_archive, unpack
 from app.services import Services
 
 router = APIRouter(prefix="/documents", tags=["documents"], responses=PROBLEM_RESPONSES)
+_BYTES = {"type": "string", "format": "binary"}
 
 
 @router.post(
@@ -102,6 +106,38 @@ async def one(document_id: UUID, services: ServicesDep, principal: QueryPrincipa
             .limit(1)
         )
         return document_info(document, newest)
+
+
+@router.get(
+    "/{document_id}/content",
+    summary="The bytes of a document",
+    response_class=Response,
+    responses={
+        200: {"content": {"application/octet-stream": {"schema": _BYTES, "example": "A berth costs 34 euros."}}}
+    },
+)
+async def content(document_id: UUID, services: ServicesDep, principal: QueryPrincipal) -> Response:
+    """As they were sent, of the version that answers see: what a citation leads to, such as an image."""
+    async with services.database.session(reading=True) as session:
+        document = await find_document(session, principal.tenant_id, document_id)
+        version = await session.scalar(
+            select(DocumentVersion)
+            .options(undefer(DocumentVersion.content))
+            .where(DocumentVersion.id == document.current_version_id)
+        )
+    if version is None:
+        raise NotFoundError(f"Document {document_id} is not ready yet.")
+    name = quote(PurePosixPath(document.source).name or "document", safe="")
+    return Response(
+        version.content,
+        media_type=version.media_type,
+        # Nobody's browser shall run what somebody uploaded.
+        headers={
+            "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
+            "Content-Security-Policy": "sandbox; default-src 'none'",
+            "X-Content-Type-Options": "nosniff",
+        },
+    )
 
 
 @router.get("", summary="List documents")

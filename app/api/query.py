@@ -13,7 +13,7 @@ from fastapi import APIRouter, Header, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sse_starlette import EventSourceResponse
 
-from app.answer.pipeline import Answer, Delta, Event, Question, Retrieved
+from app.answer.question import Answer, Delta, Event, Question, Retrieved
 from app.answer.streams import Told
 from app.api.deps import QueryPrincipal, ServicesDep
 from app.api.errors import PROBLEM_RESPONSES, problem_responses, request_id_of
@@ -65,6 +65,7 @@ class Citation(BaseModel):
     title: str
     source: str
     page: int | None
+    media_type: str = Field(description="Of the document: an image is cited by its description.")
     snippet: str = Field(description="The sentence of the source that supports the answer best.")
     score: float
 
@@ -103,6 +104,7 @@ class QueryResponse(BaseModel):
                             "title": "Harbour manual",
                             "source": "harbour.md",
                             "page": None,
+                            "media_type": "text/markdown",
                             "snippet": "A berth costs 34 euros a night.",
                             "score": 0.033,
                         }

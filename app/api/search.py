@@ -53,6 +53,7 @@ class PassageFound(BaseModel):
     source: str
     heading_path: list[str]
     page: int | None
+    media_type: str
     text: str
     first: int
     last: int
@@ -119,6 +120,7 @@ class SearchResponse(BaseModel):
                             "source": "harbour.md",
                             "heading_path": ["Harbour manual", "Mooring fees"],
                             "page": None,
+                            "media_type": "text/markdown",
                             "text": "A berth costs 34 euros a night for boats up to twelve metres.",
                             "score": 0.033,
                             "dense_score": 0.71,
@@ -164,6 +166,7 @@ def _passage(passage: Passage) -> PassageFound:
         source=passage.source,
         heading_path=list(passage.heading_path),
         page=passage.page,
+        media_type=passage.media_type,
         text=passage.text,
         first=passage.first,
         last=passage.last,

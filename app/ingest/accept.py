@@ -14,9 +14,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.bootstrap import find_collection
 from app.db.models import Collection, Document, DocumentVersion, Job, JobKind, VersionState
 from app.db.session import Database
-from app.errors import ConflictError, DocumentError, ErrorCode, NotFoundError, PayloadTooLargeError
+from app.errors import (
+    ConflictError,
+    DocumentError,
+    ErrorCode,
+    NotFoundError,
+    PayloadTooLargeError,
+    UnsupportedMediaTypeError,
+)
 from app.ingest.jobs import Clock, enqueue, utc_now
-from app.ingest.media import PDF, TEXTUAL, charset_of, decode, media_type_of
+from app.ingest.media import IMAGES, PDF, TEXTUAL, charset_of, decode, media_type_of
 from app.ingest.sandbox import Sandbox
 
 MAX_TITLE = 500
@@ -48,10 +55,19 @@ class Accepted:
 class Acceptance:
     """The door: what comes in is whole, readable and will be worked on."""
 
-    def __init__(self, database: Database, sandbox: Sandbox, max_bytes: int, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        database: Database,
+        sandbox: Sandbox,
+        max_bytes: int,
+        clock: Clock = utc_now,
+        *,
+        takes_images: bool = False,
+    ) -> None:
         self._database = database
         self._sandbox = sandbox
         self._max_bytes = max_bytes
+        self._takes_images = takes_images
         self._clock = clock
 
     async def add(self, tenant_id: UUID, upload: Upload) -> Accepted:
@@ -119,6 +135,8 @@ class Acceptance:
         if not upload.content.strip():
             raise DocumentError(ErrorCode.DOCUMENT_EMPTY, "The document is empty. Send a file that has content.")
         media_type = media_type_of(upload.declared_type, upload.source, upload.content)
+        if media_type in IMAGES and not self._takes_images:
+            raise UnsupportedMediaTypeError("Images need a model that sees: set VISION_PROVIDER and VISION_MODEL.")
         if media_type == PDF:
             await self._sandbox.check_pdf(upload.content)
         elif media_type in TEXTUAL:

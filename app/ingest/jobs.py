@@ -19,6 +19,7 @@ from app.errors import (
     DocumentError,
     ErrorCode,
     NotFoundError,
+    UnsupportedMediaTypeError,
 )
 
 Clock = Callable[[], datetime]
@@ -162,7 +163,9 @@ class Queue:
                 await _cancel(session, job, now)
                 return
             waiting = isinstance(error, DependencyUnavailableError)
-            hopeless = isinstance(error, DocumentError) or job.attempts >= self._max_attempts
+            hopeless = (
+                isinstance(error, DocumentError | UnsupportedMediaTypeError) or job.attempts >= self._max_attempts
+            )
             if hopeless and not waiting:
                 await _set_aside(session, job, JobState.FAILED, code, detail, now)
                 return

@@ -17,7 +17,9 @@ _OFFICE = "application/vnd.openxmlformats-officedocument"
 DOCX = f"{_OFFICE}.wordprocessingml.document"
 PPTX = f"{_OFFICE}.presentationml.presentation"
 XLSX = f"{_OFFICE}.spreadsheetml.sheet"
-SUPPORTED = (TEXT, MARKDOWN, HTML, PDF, DOCX, PPTX, XLSX, EPUB, CSV, JSON, EML, CODE)
+# Put into words by a model, where one is configured that sees; each with what its bytes begin with.
+IMAGES = {"image/png": b"\x89PNG", "image/jpeg": b"\xff\xd8\xff", "image/gif": b"GIF8", "image/webp": b"RIFF"}
+SUPPORTED = (TEXT, MARKDOWN, HTML, PDF, DOCX, PPTX, XLSX, EPUB, CSV, JSON, EML, CODE, *IMAGES)
 # Those that are text in some character set; the others are bytes to their parsers.
 TEXTUAL = frozenset((TEXT, MARKDOWN, HTML, CSV, JSON, CODE))
 # Zip archives, each with the entry that says which.
@@ -44,6 +46,8 @@ BY_SUFFIX = {
     ".xlsx": XLSX,
     ".epub": EPUB,
     ".eml": EML,
+    **{f".{suffix}": f"image/{suffix}" for suffix in ("png", "jpeg", "gif", "webp")},
+    ".jpg": "image/jpeg",
 }
 _ALIASES = {
     "application/xhtml+xml": HTML,
@@ -104,6 +108,9 @@ def _refuse_contradiction(media_type: str, content: bytes) -> None:
             raise DocumentError(
                 ErrorCode.DOCUMENT_UNREADABLE, "The file is declared as PDF but has no PDF header. Is it complete?"
             )
+    elif media_type in IMAGES:
+        if not content.startswith(IMAGES[media_type]):
+            raise UnsupportedMediaTypeError(f"The file is declared as {media_type} but its bytes are not.")
     elif media_type in _PACKAGES:
         _refuse_other_package(media_type, content)
     elif found is not None and media_type != EML:

@@ -20,13 +20,14 @@ from sqlalchemy.orm import undefer
 from app.db.collection_settings import CollectionSettings
 from app.db.models import Chunk, Collection, Document, DocumentVersion, Job
 from app.db.session import Database
-from app.errors import DocumentError, ErrorCode
+from app.errors import DocumentError, ErrorCode, UnsupportedMediaTypeError
 from app.ingest.chunk import ChunkText, chunk, chunk_id, embedding_text
 from app.ingest.jobs import Claim, advance, hold
-from app.ingest.media import charset_of
+from app.ingest.media import IMAGES, charset_of
 from app.ingest.parse import Block, Parsed
+from app.ingest.parse.blocks import paragraphs, storable
 from app.ingest.sandbox import Sandbox
-from app.providers.protocols import Embedder, EmbeddingIdentity
+from app.providers.protocols import Embedder, EmbeddingIdentity, ImageDescriber
 from app.vectors.bm25 import Bm25Encoder
 from app.vectors.protocols import Point, Vector, VectorIndex
 
@@ -43,13 +44,20 @@ class Stages:
     """What happens to a version until its points are written. ``LeaseLostError`` and ``JobCancelledError`` end any."""
 
     def __init__(
-        self, database: Database, sandbox: Sandbox, index: VectorIndex, embedder: Embedder, sparse: Bm25Encoder
+        self,
+        database: Database,
+        sandbox: Sandbox,
+        index: VectorIndex,
+        embedder: Embedder,
+        sparse: Bm25Encoder,
+        describer: ImageDescriber | None = None,
     ) -> None:
         self._database = database
         self._sandbox = sandbox
         self._index = index
         self._embedder = embedder
         self._sparse = sparse
+        self._describer = describer
 
     async def parse(self, claim: Claim) -> None:
         """Read the document's structure, in a process with limits. Raises DocumentError, VersionGoneError."""
@@ -67,7 +75,10 @@ class Stages:
             return
         await self._begin(claim, "parse")
         essence, charset = version.media_type.split(";")[0], charset_of(version.media_type)
-        parsed = await self._sandbox.parse(version.content, essence, charset)
+        if essence in IMAGES:
+            parsed = await self._described(version.content, essence)
+        else:
+            parsed = await self._sandbox.parse(version.content, essence, charset)
         packed = await asyncio.to_thread(_pack, parsed)
         async with self._database.session() as session:
             advance(await hold(session, claim), "parse", 1, 1)
@@ -147,6 +158,14 @@ class Stages:
             written = rows[-1].position + 1
             async with self._database.session() as session:
                 advance(await hold(session, claim), "index", written, version.chunk_count)
+
+    async def _described(self, image: bytes, media_type: str) -> Parsed:
+        if self._describer is None:
+            raise UnsupportedMediaTypeError("Images need a model that sees: set VISION_PROVIDER and VISION_MODEL.")
+        completion = await self._describer.describe(image, media_type)
+        if not completion.text.strip():
+            raise DocumentError(ErrorCode.DOCUMENT_EMPTY, "The model had nothing to say of the image.")
+        return Parsed(None, [Block(storable(text)) for text in paragraphs(completion.text)])
 
     async def _begin(self, claim: Claim, stage: str) -> None:
         async with self._database.session() as session:

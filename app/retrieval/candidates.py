@@ -48,6 +48,7 @@ class Row:
     text: str
     heading_path: tuple[str, ...]
     page: int | None
+    media_type: str
 
 
 @dataclass(slots=True)

@@ -49,6 +49,7 @@ class Passage:
     text: str
     heading_path: tuple[str, ...]
     page: int | None
+    media_type: str
     score: float
     dense_score: float | None
     sparse_score: float | None
@@ -228,6 +229,7 @@ def _passage(candidate: Candidate, run: Sequence[Row]) -> Passage:
         text=joined([part.text for part in run]),
         heading_path=row.heading_path,
         page=row.page,
+        media_type=row.media_type.split(";")[0],
         score=candidate.final_score,
         dense_score=None if dense is None else dense.score,
         sparse_score=None if sparse is None else sparse.score,

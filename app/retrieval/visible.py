@@ -23,9 +23,7 @@ async def read_visible(
         return {}
     query = _columns(scope).where(Chunk.id.in_(proposed))
     if wanted is not None:
-        query = query.add_columns(DocumentVersion.attributes, DocumentVersion.media_type).join(
-            DocumentVersion, DocumentVersion.id == Chunk.version_id
-        )
+        query = query.add_columns(DocumentVersion.attributes)
     async with database.session(reading=True) as session:
         rows = (await session.execute(query)).all()
     return {row.id: _row(row) for row in rows if wanted is None or matches(wanted, _fields(row))}
@@ -72,8 +70,10 @@ def _columns(scope: Scope) -> Select[*tuple[Any, ...]]:
             Chunk.text,
             Chunk.heading_path,
             Chunk.page,
+            DocumentVersion.media_type,
         )
         .join(Document, Document.current_version_id == Chunk.version_id)
+        .join(DocumentVersion, DocumentVersion.id == Chunk.version_id)
         .where(Document.tenant_id == scope.tenant_id, Document.collection_id == scope.collection_id)
     )
 
@@ -89,6 +89,7 @@ def _row(row: Any) -> Row:
         row.text,
         tuple(row.heading_path),
         row.page,
+        row.media_type,
     )
 
 

@@ -18,7 +18,8 @@ from fastapi.responses import JSONResponse
 from sse_starlette import ServerSentEvent
 
 from app.answer.citations import find_markers, marker_numbers
-from app.answer.pipeline import ABSTENTION, Answer, CitedPassage, Delta, Event, Question
+from app.answer.pipeline import ABSTENTION
+from app.answer.question import Answer, CitedPassage, Delta, Event, Question
 from app.api.deps import QueryPrincipal, ServicesDep
 from app.api.errors import of_error, of_unexpected, request_id_of
 from app.api.middleware import CLIENT_LEFT

@@ -55,7 +55,7 @@ async def server() -> AsyncIterator[Server]:
 
 
 def candidates(*texts: str) -> list[Candidate]:
-    rows = [Row(uuid4(), uuid4(), uuid4(), 0, "Title", "s", text, ("Head",), None) for text in texts]
+    rows = [Row(uuid4(), uuid4(), uuid4(), 0, "Title", "s", text, ("Head",), None, "text/plain") for text in texts]
     return [Candidate(row.chunk_id, row) for row in rows]
 
 
