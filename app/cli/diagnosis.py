@@ -44,7 +44,9 @@ async def diagnose(settings: Settings) -> dict[str, str | None]:
     async def provider() -> None:
         answerers = Answerers(settings, Metrics(settings.metrics_namespace))
         try:
-            await answerers.get(None).complete(Instruction("You answer with one word.", "Say yes.", max_tokens=5))
+            # Each by itself: together, one stands in for another.
+            for chosen in answerers.order:
+                await answerers.get(chosen).complete(Instruction("You answer with one word.", "Say yes.", max_tokens=5))
         finally:
             await answerers.close()
 

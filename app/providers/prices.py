@@ -9,7 +9,8 @@ from dataclasses import replace
 from app.providers.protocols import Usage
 from app.settings import AnswerProvider, ModelPrice
 
-# The publishers' list prices in November 2026, for prompts of the usual length, without caching or batches.
+# As published tables had them in November 2026, for prompts of the usual length, without caching or batches: what is
+# charged is on the provider's bill. MODEL_PRICES replaces them.
 LIST_PRICES = {
     "gpt-4o": ModelPrice(input=2.5, output=10),
     "gpt-4o-mini": ModelPrice(input=0.15, output=0.6),

@@ -56,7 +56,7 @@ class Answerers:
         if name in (None, AnswerProvider.AUTO) and model is None:
             return self._own_choice()
         try:
-            provider = self._order()[0] if name in (None, AnswerProvider.AUTO) else AnswerProvider(name)
+            provider = self.order[0] if name in (None, AnswerProvider.AUTO) else AnswerProvider(name)
             return self._get(provider, self._allowed(provider, model))
         except ConfigurationError as error:
             raise ProviderNotConfiguredError(error.detail) from error
@@ -85,11 +85,12 @@ class Answerers:
 
     def _own_choice(self) -> FallbackAnswerer:
         if self._chain is None:
-            answerers = [self._get(provider, None) for provider in self._order()]
+            answerers = [self._get(provider, None) for provider in self.order]
             self._chain = FallbackAnswerer(answerers, self._settings.provider_first_token_timeout)
         return self._chain
 
-    def _order(self) -> list[AnswerProvider]:
+    @property
+    def order(self) -> list[AnswerProvider]:
         """``PROVIDERS``, each once; ``auto`` stands for those that are configured, and then extractive."""
         order: list[AnswerProvider] = []
         for provider in self._settings.providers:

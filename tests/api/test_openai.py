@@ -156,8 +156,8 @@ async def test_errors_have_openais_shape(client: openai.AsyncOpenAI, shared: Run
 
 
 async def test_a_provider_that_breaks_off_raises_in_the_client(tmp_path: Path) -> None:
-    async with slow_model(["One ", "two "], 0.5) as model:
-        settings = Settings(data_dir=tmp_path, openai_base_url=model.url, provider_timeout=0.7, job_poll_seconds=0.02)
+    async with slow_model(["One ", "two "], 2) as model:
+        settings = Settings(data_dir=tmp_path, openai_base_url=model.url, provider_timeout=3, job_poll_seconds=0.02)
         async with started(settings) as running:
             await running.add(MANUAL)
             async with client_of(running) as client:

@@ -59,9 +59,9 @@ async def slow_model(
 
 @asynccontextmanager
 async def completing_model(completion: str, answer: str) -> AsyncIterator[SlowModel]:
-    """A model that writes ``completion`` when it is asked for a whole text, ``answer`` when for a stream.
+    """A model that writes ``answer`` from passages, and ``completion`` whatever else it is asked for.
 
-    It counts 30 tokens in and 9 out for the former.
+    It counts 30 tokens in and 9 out for the latter.
     """
     model = SlowModel()
 
@@ -69,10 +69,9 @@ async def completing_model(completion: str, answer: str) -> AsyncIterator[SlowMo
         head = await reader.readuntil(b"\r\n\r\n")
         body = await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]))
         model.requests += 1
-        if json.loads(body).get("stream"):
-            writer.write(HEAD + _chunk({"content": answer}, None) + _chunk({}, "stop") + b"data: [DONE]\n\n")
-        else:
-            writer.write(_whole(completion))
+        from_passages = "passages" in str(json.loads(body)["messages"][0]["content"])
+        text, usage = (answer, b"") if from_passages else (completion, _usage(30, 9))
+        writer.write(HEAD + _chunk({"content": text}, None) + _chunk({}, "stop") + usage + b"data: [DONE]\n\n")
         await writer.drain()
         writer.close()
 
@@ -80,16 +79,6 @@ async def completing_model(completion: str, answer: str) -> AsyncIterator[SlowMo
     async with server:
         model.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         yield model
-
-
-def _whole(text: str) -> bytes:
-    message = {"role": "assistant", "content": text}
-    usage = {"prompt_tokens": 30, "completion_tokens": 9, "total_tokens": 39}
-    choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
-    value = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": choices, "usage": usage}
-    content = json.dumps(value).encode()
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n"
-    return head.encode() + b"Connection: close\r\n\r\n" + content
 
 
 def _chunk(delta: dict[str, str], finish: str | None) -> bytes:

@@ -10,8 +10,8 @@ from tokenizers import Tokenizer
 
 from app.errors import ConfigurationError
 
-# How many tokens another model may make of what the bundled one makes a token of: prose, code and tables of the
-# project's data sets stay below 1.35 with SmolLM2's tokenizer (``tests/unit/providers/test_embedding_servers.py``).
+# How many tokens another model may make of what the bundled one makes a token of: a test holds prose, code and tables
+# to it with SmolLM2's tokenizer (``tests/unit/providers/test_embedding_servers.py``).
 MARGIN = 1.5
 
 
