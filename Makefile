@@ -52,7 +52,7 @@ lint: $(VENV)/.setup .vault-password ## ruff, mypy, ansible-lint
 
 test-fast: $(VENV)/.setup ## lint, types, unit, API on embedded mode: the inner loop
 	@$(MAKE) --no-print-directory lint
-	@pytest tests/unit tests/api
+	@pytest --numprocesses 2 --dist loadfile tests/unit tests/api
 
 test-services: setup ## against real Postgres, Redis and the lab's Qdrant
 	@pytest tests/services tests/lab/qdrant_standin

@@ -66,7 +66,9 @@ def unpack(upload: Upload, limits: ArchiveLimits) -> Iterator[Upload | Refused]:
         archive = ZipFile(io.BytesIO(upload.content))
     except (BadZipFile, ValueError, OSError, NotImplementedError) as error:
         raise DocumentError(ErrorCode.DOCUMENT_UNREADABLE, f"The file is no whole zip archive ({error}).") from error
-    entries = [entry for entry in archive.infolist() if not entry.is_dir() and not _LEFT_OUT.search(_name(entry))]
+    # Not is_dir(), which fails for an entry without a name.
+    files = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
+    entries = [entry for entry in files if not _LEFT_OUT.search(_name(entry))]
     _check(entries, limits, len(upload.content))
     return (_document(archive, entry, upload, limits) for entry in entries)
 
@@ -105,6 +107,8 @@ def _document(archive: ZipFile, entry: ZipInfo, upload: Upload, limits: ArchiveL
 def _refuse(entry: ZipInfo, name: str, limits: ArchiveLimits) -> None:
     if _TRICK.search(name) or stat.S_ISLNK(entry.external_attr >> 16):
         raise DocumentError(ErrorCode.DOCUMENT_UNREADABLE, "The entry's path leads out of the archive, or is a link.")
+    if not name:
+        raise DocumentError(ErrorCode.DOCUMENT_UNREADABLE, "The entry has no name.")
     if entry.flag_bits & _ENCRYPTED:
         raise DocumentError(ErrorCode.DOCUMENT_UNREADABLE, "The entry is encrypted. Pack it without a password.")
     if entry.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
