@@ -12,7 +12,7 @@ export ANCHORAGE_LAB ?= up
 unexport PYTHONDONTWRITEBYTECODE
 ROLE_TESTS := $(patsubst molecule/%/molecule.yml,molecule-%,$(wildcard molecule/*/molecule.yml))
 
-.PHONY: help setup serve up down key test test-fast test-services test-molecule test-lab lint bench prove lock clean
+.PHONY: help setup serve up down key test test-fast test-unit test-services test-molecule test-lab lint bench prove lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 18
@@ -50,9 +50,11 @@ lint: $(VENV)/.setup .vault-password ## ruff, mypy, ansible-lint
 	@mypy app lab tests
 	@ansible-lint --offline --profile production
 
-test-fast: $(VENV)/.setup ## lint, types, unit, API on embedded mode: the inner loop
-	@$(MAKE) --no-print-directory lint
+test-unit: $(VENV)/.setup ## unit, and API on embedded mode
 	@pytest --numprocesses 2 --dist loadfile tests/unit tests/api
+
+test-fast: $(VENV)/.setup .vault-password ## lint, types, unit, API: the inner loop
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint test-unit
 
 test-services: setup ## against real Postgres, Redis and the lab's Qdrant
 	@pytest tests/services tests/lab/qdrant_standin
