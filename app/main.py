@@ -11,7 +11,20 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 
-from app.api import collections, documents, errors, feedback, health, jobs, openai, pages, query, search, sessions
+from app.api import (
+    cache,
+    collections,
+    documents,
+    errors,
+    feedback,
+    health,
+    jobs,
+    openai,
+    pages,
+    query,
+    search,
+    sessions,
+)
 from app.api.middleware import AllowHosts, LimitBody, Observe
 from app.services import Services, open_services
 from app.settings import Settings
@@ -57,7 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     errors.install(app)
-    for resource in (query, search, documents, jobs, collections, sessions, feedback):
+    for resource in (query, search, documents, jobs, collections, sessions, feedback, cache):
         app.include_router(resource.router, prefix=settings.api_v1_prefix)
     app.include_router(health.api_router, prefix=settings.api_v1_prefix)
     for alias in (query, sessions):

@@ -21,6 +21,7 @@ for _name, _group in (
     ("collections", resources.collections),
     ("documents", resources.documents),
     ("jobs", resources.jobs),
+    ("cache", resources.cache),
     ("sessions", resources.sessions),
     ("keys", keys.keys),
 ):

@@ -1,4 +1,4 @@
-"""Verbs that look at the service's resources and change them: collections, documents, jobs, sessions."""
+"""Verbs that look at the service's resources and change them: collections, documents, jobs, cache, sessions."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from app.errors import ConfigurationError
 collections = typer.Typer(help="Collections: sets of documents that are asked together.", no_args_is_help=True)
 documents = typer.Typer(help="Documents.", no_args_is_help=True)
 jobs = typer.Typer(help="The work on documents.", no_args_is_help=True)
+cache = typer.Typer(help="The answer cache.", no_args_is_help=True)
 sessions = typer.Typer(help="Conversations.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The collection's name.")]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="How many.")]
@@ -109,6 +110,43 @@ def list_jobs(
 def show_job(client: httpx.Client, job_id: str, as_json: AsJson = False) -> None:
     """How far a job is, and why it was retried or failed."""
     _tell_one(asked(client, "GET", f"/jobs/{job_id}"), as_json=as_json)
+
+
+@jobs.command("cancel")
+@connected
+def cancel_job(client: httpx.Client, job_id: str, as_json: AsJson = False) -> None:
+    """End a job; what it has written is removed."""
+    _tell_one(asked(client, "POST", f"/jobs/{job_id}/cancel"), as_json=as_json)
+
+
+@jobs.command("retry")
+@connected
+def retry_job(client: httpx.Client, job_id: str, as_json: AsJson = False) -> None:
+    """Do a failed or cancelled job again, from the last stage that was done."""
+    _tell_one(asked(client, "POST", f"/jobs/{job_id}/retry"), as_json=as_json)
+
+
+@cache.command("stats")
+@connected
+def cache_stats(
+    client: httpx.Client,
+    hours: Annotated[int, typer.Option(min=1, help="Of the last so many hours.")] = 24,
+    as_json: AsJson = False,
+) -> None:
+    """How often the cache answered."""
+    _tell_one(asked(client, "GET", "/cache/stats", params={"hours": hours}), as_json=as_json)
+
+
+@cache.command("clear")
+@connected
+def clear_cache(
+    client: httpx.Client,
+    collection: Annotated[str | None, typer.Option(help="Of which collection; all if absent.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve no answer from the cache that is in it now."""
+    query = {"collection": collection} if collection else {}
+    _tell_one(asked(client, "DELETE", "/cache", params=query), as_json=as_json)
 
 
 @sessions.command("show")
