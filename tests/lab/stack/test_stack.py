@@ -80,14 +80,30 @@ def test_only_the_edge_listens_to_the_network(stack: Stack) -> None:
     assert public == {"22", "80", "443"}
 
 
-def test_a_stream_arrives_piece_by_piece_through_nginx(stack: Stack) -> None:
-    body = {"query": "How much does a berth cost a night?", "stream": True, "use_cache": False}
-    with stack.client() as client, client.stream("POST", "/api/v1/query", json=body) as response:
-        assert response.headers["content-type"].startswith("text/event-stream")
-        names = [line.removeprefix("event: ") for line in response.iter_lines() if line.startswith("event: ")]
-    assert names[0] == "meta"
-    assert names[-1] == "done"
-    assert "delta" in names
+def test_a_stream_arrives_as_it_is_made_and_is_taken_up_again_through_nginx(stack: Stack) -> None:
+    """What comes before the generation is here while a model still writes: nothing on the way holds it back."""
+    body = {"query": "How much does a berth cost a night?", "stream": True, "use_cache": False, "provider": "local"}
+    seen: list[tuple[str, str, float]] = []
+    with stack.client() as client:
+        with client.stream("POST", "/api/v1/query", json=body) as response:
+            assert response.headers["content-type"].startswith("text/event-stream")
+            name = ""
+            for line in response.iter_lines():
+                if line.startswith("event: "):
+                    name = line.removeprefix("event: ")
+                elif line.startswith("data: "):
+                    seen.append((name, line.removeprefix("data: "), time.monotonic()))
+        names = [name for name, _, _ in seen]
+        assert names[:2] == ["meta", "retrieval"]
+        assert names[-1] == "done"
+        assert "delta" in names
+        written_s = json.loads(seen[-1][1])["timings_ms"]["generate"] / 1000
+        assert written_s > 0.1
+        assert seen[-1][2] - seen[1][2] > written_s / 2
+        request_id = json.loads(seen[0][1])["request_id"]
+        rest = client.get(f"/api/v1/query/{request_id}/events", headers={"Last-Event-ID": f"{request_id}:2"}).text
+    again = [line.removeprefix("data: ") for line in rest.splitlines() if line.startswith("data: ")]
+    assert again == [data for _, data, _ in seen[2:]]
 
 
 def test_two_workers_count_together(stack: Stack) -> None:
