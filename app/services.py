@@ -8,6 +8,8 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from time import monotonic
 
 import structlog
@@ -24,6 +26,7 @@ from app.cache.store import CacheStore, MemoryStore
 from app.db.bootstrap import bootstrap
 from app.db.migrate import migrate, pending
 from app.db.models import JobKind
+from app.db.retention import forget_old
 from app.db.session import Database
 from app.errors import ConfigurationError, DependencyUnavailableError
 from app.ingest.accept import Acceptance
@@ -49,6 +52,7 @@ from app.vectors.protocols import VectorIndex
 
 log = structlog.get_logger()
 RETRY_SECONDS = 1.0
+DAY_SECONDS = 86_400.0
 STREAM_EVENTS = 50_000
 
 
@@ -145,7 +149,10 @@ async def _open(settings: Settings, metrics: Metrics, embedder: Embedder, stack:
     indexer = Indexer(database, index, Stages(database, sandbox, index, embedder, sparse, describer))
     handlers = {JobKind.INDEX: indexer.index, JobKind.REMOVE: indexer.remove}
     reindexer = Reindexer(database, index, embedder, sparse)
-    chores = [Chore("index.repair", reindexer.repair, settings.index_check_hours * 3600)]
+    chores = [
+        Chore("index.repair", reindexer.repair, settings.index_check_hours * 3600),
+        Chore("retention", partial(_forget, database, settings), DAY_SECONDS),
+    ]
     # Not before all else is there: a start that is tried again uses the same one.
     stack.push_async_callback(embedder.close)
     return Services(
@@ -224,6 +231,15 @@ def secret_key(settings: Settings) -> str:
     except FileExistsError:
         pass
     return file.read_text()
+
+
+async def _forget(database: Database, settings: Settings) -> int:
+    return await forget_old(
+        database,
+        datetime.now(UTC),
+        jobs=timedelta(days=settings.job_keep_days),
+        queries=timedelta(days=settings.query_log_keep_days),
+    )
 
 
 def retrieval_defaults(settings: Settings) -> RetrievalOptions:

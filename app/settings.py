@@ -239,9 +239,11 @@ class Settings(BaseSettings):
 
     enable_metrics: bool = True
     enable_query_logging: bool = True
+    query_log_keep_days: int = Field(90, ge=1)
     metrics_namespace: str = Field("anchorage", pattern="^[a-z_][a-z0-9_]*$")
 
     job_lease_seconds: float = Field(60.0, gt=0, description="A job whose worker is silent this long is taken over.")
+    job_keep_days: int = Field(30, ge=1, description="Of jobs that succeeded; those that failed are kept.")
     job_poll_seconds: float = Field(1.0, gt=0)
     job_max_attempts: int = Field(5, ge=1, description="Waiting for a dependency that is away counts as none.")
     index_check_hours: float = Field(

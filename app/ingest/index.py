@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.models import Chunk, Collection, Document, DocumentVersion, JobKind, VersionState
@@ -92,6 +92,8 @@ class Indexer:
         collection.epoch += 1
 
     async def _withdraw(self, session: AsyncSession, version: DocumentVersion) -> None:
+        """Of a version that no answer sees any more, only the record is kept."""
+        await session.execute(update(DocumentVersion).where(DocumentVersion.id == version.id).values(content=b""))
         await session.execute(delete(Chunk).where(Chunk.version_id == version.id))
         enqueue(session, JobKind.REMOVE, version.tenant_id, version.document_id, version.id, self._clock())
 
