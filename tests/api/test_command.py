@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import sys
 import zipfile
 from collections.abc import AsyncIterator, Iterator
@@ -208,9 +209,13 @@ async def cut_once(directory: Path, model: SlowModel, word: bytes) -> AsyncItera
             yield Command(url, http.headers["authorization"].removeprefix("Bearer ")), cuts
 
 
-async def test_tab_completion_is_on() -> None:
-    done = await Command("", "").run("--show-completion", "bash")
-    assert "_ANCHORAGE_COMPLETE" in done.stdout or "complete" in done.stdout
+async def test_the_tab_key_completes_verbs() -> None:
+    """As bash asks for it."""
+    program = Path(sys.executable).parent / "anchorage"
+    asked = {"COMP_WORDS": "anchorage in", "COMP_CWORD": "1", "_ANCHORAGE_COMPLETE": "complete_bash"}
+    process = await asyncio.create_subprocess_exec(program, env=os.environ | asked, stdout=asyncio.subprocess.PIPE)
+    said, _ = await process.communicate()
+    assert said.decode().split() == ["ingest"]
 
 
 async def test_keys_are_made_listed_and_revoked_on_the_host(running: Running, command: Command) -> None:
