@@ -155,7 +155,7 @@ async def test_collections_documents_and_jobs(running: Running, command: Command
     assert (await command.json("jobs", "show", job["id"]))["document_id"] == document["id"]
     assert "state: succeeded" in (await command.run("jobs", "show", job["id"])).stdout
     for verb in ("cancel", "retry"):
-        assert "succeeded" in (await command.run("jobs", verb, job["id"])).stderr
+        assert "succeeded" in str((await command.run("jobs", verb, job["id"])).exception)
     assert (await command.json("cache", "stats"))["questions"] == 0
     assert (await command.json("cache", "clear")) == {"collections": 2}
     assert (await command.run("collections", "delete", "manuals")).exit_code == 1
