@@ -12,7 +12,7 @@ export ANCHORAGE_LAB ?= up
 unexport PYTHONDONTWRITEBYTECODE
 ROLE_TESTS := $(patsubst molecule/%/molecule.yml,molecule-%,$(wildcard molecule/*/molecule.yml))
 
-.PHONY: help setup serve up down key test test-fast test-unit test-services test-molecule test-lab lint bench prove lock clean
+.PHONY: help setup serve up down key test test-fast test-slow test-unit test-services test-molecule test-lab lint bench prove lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 18
@@ -69,9 +69,12 @@ test-molecule: $(ROLE_TESTS) ## every role on its own lab hosts (molecule-ROLE f
 test-lab: setup ## the lab manager, then the whole stack on a lab VM
 	@pytest tests/lab/hosts tests/lab/stack
 
-test: setup ## all of it; what needs lab hosts runs three at a time
-	@$(MAKE) --no-print-directory test-fast test-services
+test-slow: setup ## services, lab and roles; what needs lab hosts runs three at a time
+	@$(MAKE) --no-print-directory test-services
 	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target test-lab test-molecule
+
+test: setup ## all of it
+	@$(MAKE) --no-print-directory test-fast test-slow
 
 bench: $(VENV)/.setup ## ratios and figures that need no lab
 	@$(BIN)/python -m tests.bench
