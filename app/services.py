@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from app.answer.pipeline import Pipeline
 from app.answer.query_log import QueryLog
 from app.answer.streams import Streams
 from app.auth.keys import Keyring
+from app.backends import open_index, open_reranker, open_store, retrieval_defaults, secret_key
 from app.cache.exact import ExactCache
 from app.cache.store import CacheStore, MemoryStore
 from app.db.bootstrap import bootstrap
@@ -39,15 +38,13 @@ from app.ingest.sandbox import Sandbox
 from app.ingest.stages import Stages
 from app.ingest.worker import Chore, Worker
 from app.providers.embedding import open_embedder
-from app.providers.protocols import Embedder, EmbeddingIdentity, ImageDescriber, Reranker
+from app.providers.protocols import Embedder, ImageDescriber
 from app.providers.registry import Answerers
-from app.retrieval.options import RetrievalOptions, Weights
 from app.retrieval.rerank import RerankStep
 from app.retrieval.search import Retriever
-from app.settings import Settings, VectorStore
+from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.vectors.bm25 import Bm25Encoder
-from app.vectors.edge import EdgeIndex
 from app.vectors.protocols import VectorIndex
 
 log = structlog.get_logger()
@@ -111,6 +108,73 @@ async def open_services(settings: Settings, metrics: Metrics, patience_s: float 
 
 
 async def _open(settings: Settings, metrics: Metrics, embedder: Embedder, stack: AsyncExitStack) -> Services:
+    base = await _base(settings, embedder, stack)
+    query_log = QueryLog(base.database) if settings.enable_query_logging else None
+    if query_log is not None:
+        stack.push_async_callback(query_log.close)
+    answerers = Answerers(settings, metrics)
+    stack.push_async_callback(answerers.close)
+    sandbox = Sandbox()
+    stack.push_async_callback(sandbox.close)
+    describer = answerers.describer()
+    queue = Queue(base.database, settings.job_lease_seconds, settings.job_max_attempts)
+    retriever = _retriever(base, stack)
+    conversations = Conversations(base.database, settings.session_timeout_hours)
+    # Not before all else is there: a start that is tried again uses the same one.
+    stack.push_async_callback(embedder.close)
+    return Services(
+        settings=settings,
+        database=base.database,
+        index=base.index,
+        embedder=embedder,
+        store=base.store,
+        keyring=Keyring(base.database, secret_key(settings)),
+        acceptance=Acceptance(base.database, sandbox, settings.max_upload_bytes, takes_images=describer is not None),
+        fetcher=Fetcher(
+            max_bytes=settings.max_upload_bytes,
+            timeout_s=settings.url_fetch_timeout,
+            max_redirects=settings.url_fetch_max_redirects,
+            allowed=networks(settings.url_fetch_allowed_networks),
+        ),
+        retriever=retriever,
+        answerers=answerers,
+        describer=describer,
+        pipeline=Pipeline(
+            database=base.database,
+            retriever=retriever,
+            embedder=embedder,
+            answerers=answerers,
+            cache=ExactCache(base.store, settings.cache_ttl),
+            query_log=query_log,
+            metrics=metrics,
+            conversations=conversations,
+            defaults=retrieval_defaults(settings),
+            max_results=settings.max_retrieval_results,
+        ),
+        conversations=conversations,
+        streams=_streams(base, stack),
+        feedback=FeedbackBook(base.database, query_log),
+        query_log=query_log,
+        queue=queue,
+        worker=_worker(base, queue, sandbox, describer),
+        metrics=metrics,
+        resources=stack.pop_all(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """What everything else stands on."""
+
+    settings: Settings
+    database: Database
+    index: VectorIndex
+    embedder: Embedder
+    sparse: Bm25Encoder
+    store: CacheStore
+
+
+async def _base(settings: Settings, embedder: Embedder, stack: AsyncExitStack) -> _Base:
     database = Database(settings.sqlalchemy_url, settings.database_pool_size)
     stack.push_async_callback(database.close)
     async with database.session(reading=True) as session:
@@ -125,73 +189,51 @@ async def _open(settings: Settings, metrics: Metrics, embedder: Embedder, stack:
     index = open_index(settings, embedder.identity, database)
     stack.push_async_callback(index.close)
     await index.prepare()
-    sparse = Bm25Encoder()
     store = open_store(settings)
     stack.push_async_callback(store.close)
-    reranker = open_reranker(settings)
+    return _Base(settings, database, index, embedder, Bm25Encoder(), store)
+
+
+def _retriever(base: _Base, stack: AsyncExitStack) -> Retriever:
+    reranker = open_reranker(base.settings)
     if reranker is not None:
         stack.push_async_callback(reranker.close)
-    retriever = Retriever(database, index, embedder, sparse, RerankStep(reranker, settings.rerank_candidates))
-    answerers = Answerers(settings, metrics)
-    stack.push_async_callback(answerers.close)
-    describer = answerers.describer()
-    query_log = QueryLog(database) if settings.enable_query_logging else None
-    if query_log is not None:
-        stack.push_async_callback(query_log.close)
+    rerank = RerankStep(reranker, base.settings.rerank_candidates)
+    return Retriever(base.database, base.index, base.embedder, base.sparse, rerank)
+
+
+def _streams(base: _Base, stack: AsyncExitStack) -> Streams:
+    settings = base.settings
     # In memory it has room of its own: streams would push answers out of the cache.
-    stream_store = store if settings.redis_dsn is not None else MemoryStore(STREAM_EVENTS)
-    streams = Streams(stream_store, settings.stream_grace_seconds, settings.stream_keep_seconds)
+    store = base.store if settings.redis_dsn is not None else MemoryStore(STREAM_EVENTS)
+    streams = Streams(store, settings.stream_grace_seconds, settings.stream_keep_seconds)
     stack.push_async_callback(streams.close)
-    conversations = Conversations(database, settings.session_timeout_hours)
-    sandbox = Sandbox()
-    stack.push_async_callback(sandbox.close)
-    queue = Queue(database, settings.job_lease_seconds, settings.job_max_attempts)
-    indexer = Indexer(database, index, Stages(database, sandbox, index, embedder, sparse, describer))
-    handlers = {JobKind.INDEX: indexer.index, JobKind.REMOVE: indexer.remove}
-    reindexer = Reindexer(database, index, embedder, sparse)
-    chores = [
-        Chore("index.repair", reindexer.repair, settings.index_check_hours * 3600),
-        Chore("retention", partial(_forget, database, settings), DAY_SECONDS),
-    ]
-    # Not before all else is there: a start that is tried again uses the same one.
-    stack.push_async_callback(embedder.close)
-    return Services(
-        settings=settings,
-        database=database,
-        index=index,
-        embedder=embedder,
-        store=store,
-        keyring=Keyring(database, secret_key(settings)),
-        acceptance=Acceptance(database, sandbox, settings.max_upload_bytes, takes_images=describer is not None),
-        fetcher=Fetcher(
-            max_bytes=settings.max_upload_bytes,
-            timeout_s=settings.url_fetch_timeout,
-            max_redirects=settings.url_fetch_max_redirects,
-            allowed=networks(settings.url_fetch_allowed_networks),
-        ),
-        retriever=retriever,
-        answerers=answerers,
-        describer=describer,
-        pipeline=Pipeline(
-            database=database,
-            retriever=retriever,
-            embedder=embedder,
-            answerers=answerers,
-            cache=ExactCache(store, settings.cache_ttl),
-            query_log=query_log,
-            metrics=metrics,
-            conversations=conversations,
-            defaults=retrieval_defaults(settings),
-            max_results=settings.max_retrieval_results,
-        ),
-        conversations=conversations,
-        streams=streams,
-        feedback=FeedbackBook(database, query_log),
-        query_log=query_log,
-        queue=queue,
-        worker=Worker(queue, handlers, settings.job_poll_seconds, settings.worker_concurrency, chores),
-        metrics=metrics,
-        resources=stack.pop_all(),
+    return streams
+
+
+def _worker(base: _Base, queue: Queue, sandbox: Sandbox, describer: ImageDescriber | None) -> Worker:
+    settings = base.settings
+    stages = Stages(base.database, sandbox, base.index, base.embedder, base.sparse, describer)
+    indexer = Indexer(base.database, base.index, stages)
+    reindexer = Reindexer(base.database, base.index, base.embedder, base.sparse)
+    return Worker(
+        queue,
+        {JobKind.INDEX: indexer.index, JobKind.REMOVE: indexer.remove},
+        settings.job_poll_seconds,
+        settings.worker_concurrency,
+        [
+            Chore("index.repair", reindexer.repair, settings.index_check_hours * 3600),
+            Chore("retention", partial(_forget, base.database, settings), DAY_SECONDS),
+        ],
+    )
+
+
+async def _forget(database: Database, settings: Settings) -> int:
+    return await forget_old(
+        database,
+        datetime.now(UTC),
+        jobs=timedelta(days=settings.job_keep_days),
+        queries=timedelta(days=settings.query_log_keep_days),
     )
 
 
@@ -215,94 +257,3 @@ async def open_reindexer(settings: Settings) -> AsyncIterator[Reindexer]:
         stack.push_async_callback(index.close)
         await index.prepare()
         yield Reindexer(database, index, embedder, Bm25Encoder())
-
-
-def secret_key(settings: Settings) -> str:
-    """The key of the keys' hashes; embedded mode makes one at first and keeps it beside its database."""
-    if settings.secret_key is not None:
-        return settings.secret_key.get_secret_value()
-    if not settings.embedded:
-        raise ConfigurationError("SECRET_KEY is not set. Make one with: openssl rand -hex 32")
-    file = settings.data_dir / "secret-key"
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as handle:
-            handle.write(secrets.token_hex(32))
-    except FileExistsError:
-        pass
-    return file.read_text()
-
-
-async def _forget(database: Database, settings: Settings) -> int:
-    return await forget_old(
-        database,
-        datetime.now(UTC),
-        jobs=timedelta(days=settings.job_keep_days),
-        queries=timedelta(days=settings.query_log_keep_days),
-    )
-
-
-def retrieval_defaults(settings: Settings) -> RetrievalOptions:
-    """How a question is looked up when neither it nor its collection says otherwise."""
-    return RetrievalOptions(
-        strategy=settings.default_retrieval_strategy,
-        fusion=settings.fusion,
-        weights=Weights(settings.fusion_dense_weight, 1 - settings.fusion_dense_weight),
-        threshold=settings.similarity_threshold,
-        rerank=settings.rerank_by_default,
-    )
-
-
-def open_reranker(settings: Settings) -> Reranker | None:
-    """The server that RERANK_URL names."""
-    if settings.rerank_url is None:
-        return None
-    from app.providers.rerank import HttpReranker
-
-    api_key = settings.rerank_api_key.get_secret_value() if settings.rerank_api_key else None
-    return HttpReranker(
-        settings.rerank_url, settings.rerank_model, settings.rerank_form, api_key, settings.rerank_timeout
-    )
-
-
-def open_index(settings: Settings, identity: EmbeddingIdentity, database: Database) -> VectorIndex:
-    """The store that VECTOR_STORE_TYPE names; unset: Qdrant's server where one is named, else its engine here.
-
-    Raises:
-        ConfigurationError: the store's own settings are missing, or it does not go with the database.
-    """
-    address = settings.qdrant_address
-    store = settings.vector_store_type
-    if store is None and address is None and not settings.embedded:
-        raise ConfigurationError(
-            "QDRANT_URL or QDRANT_HOST is not set; server mode needs a Qdrant server, or VECTOR_STORE_TYPE=pgvector."
-        )
-    if store is VectorStore.PGVECTOR:
-        if database.is_sqlite:
-            raise ConfigurationError("VECTOR_STORE_TYPE=pgvector needs a Postgres: set DATABASE_URL.")
-        from app.vectors.pgvector import PgvectorIndex
-
-        return PgvectorIndex(database, settings.qdrant_collection_name, identity)
-    if store is VectorStore.EDGE and not settings.embedded:
-        raise ConfigurationError("VECTOR_STORE_TYPE=edge is one process; with DATABASE_URL use qdrant or pgvector.")
-    if store is VectorStore.EDGE or (store is None and address is None):
-        return EdgeIndex(settings.data_dir / "index" / identity.fingerprint, identity.dimension)
-    if address is None:
-        raise ConfigurationError("VECTOR_STORE_TYPE=qdrant needs QDRANT_URL or QDRANT_HOST.")
-    # Its client takes most of a second to load, which embedded mode need not wait for; so does Redis's below.
-    from app.vectors.qdrant import QdrantIndex
-
-    api_key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
-    return QdrantIndex(
-        address, settings.qdrant_collection_name, identity, api_key=api_key, timeout_s=settings.qdrant_timeout
-    )
-
-
-def open_store(settings: Settings) -> CacheStore:
-    """Redis where it is named, else this process's memory."""
-    if settings.redis_dsn is None:
-        return MemoryStore(settings.max_cache_size)
-    from app.cache.redis import RedisStore
-
-    password = settings.redis_password.get_secret_value() if settings.redis_password else None
-    return RedisStore(settings.redis_dsn, password, settings.redis_pool_size, settings.redis_socket_timeout)

@@ -12,12 +12,12 @@ from app.api.deps import QueryPrincipal, ServicesDep
 from app.api.errors import PROBLEM_RESPONSES
 from app.api.query import Name, QueryText
 from app.api.retrieval import RetrievalFields
+from app.backends import retrieval_defaults
 from app.db.bootstrap import find_collection
 from app.db.collection_settings import CollectionSettings
 from app.retrieval.candidates import Candidate, Dropped, Stage
 from app.retrieval.options import RetrievalOptions
 from app.retrieval.search import Passage, Retrieval
-from app.services import retrieval_defaults
 from app.settings import Fusion, Strategy
 from app.vectors.protocols import Scope
 

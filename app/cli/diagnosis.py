@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from app.backends import open_index, open_store
 from app.db.migrate import pending
 from app.db.session import Database
 from app.errors import AnchorageError
 from app.providers.embedding import identity_of, open_embedder
 from app.providers.protocols import Instruction
 from app.providers.registry import Answerers
-from app.services import open_index, open_store
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 

@@ -117,8 +117,8 @@ def _scopes(names: list[str]) -> frozenset[Scope]:
 
 def _with_keyring(action: Callable[[Keyring], Awaitable[Result]]) -> Result:
     from app.auth.keys import Keyring
+    from app.backends import secret_key
     from app.db.session import Database
-    from app.services import secret_key
 
     settings = load_settings()
 

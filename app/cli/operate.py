@@ -64,11 +64,11 @@ def serve(
 async def _first_key(settings: Settings) -> Path:
     """Make a key for this machine's user at the first start; ``anchorage ask`` and ``ingest`` read it."""
     from app.auth.keys import Keyring, Scope
+    from app.backends import secret_key
     from app.db.bootstrap import DEFAULT_TENANT_ID, bootstrap
     from app.db.migrate import migrate as upgrade
     from app.db.session import Database
     from app.providers.embedding import identity_of
-    from app.services import secret_key
 
     file = settings.data_dir / "api-key"
     if not file.exists():
@@ -110,11 +110,11 @@ def migrate(
 ) -> None:
     """Bring the database to this release's schema, and make the default collection."""
     from app.auth.keys import Keyring, Scope
+    from app.backends import secret_key
     from app.db.bootstrap import DEFAULT_TENANT_ID, bootstrap
     from app.db.migrate import migrate as upgrade
     from app.db.session import Database
     from app.providers.embedding import identity_of
-    from app.services import secret_key
 
     settings = load_settings()
 

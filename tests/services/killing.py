@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import httpx
 from sqlalchemy import select
 
+from app.backends import open_index
 from app.db.models import Chunk, Collection, Document, DocumentVersion, Job
 from app.db.session import Database
 from app.providers.embedding import BundledEmbedder
-from app.services import open_index
 from tests.services.servers import Servers
 
 
