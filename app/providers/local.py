@@ -225,7 +225,12 @@ class LlamaEngine:
 
     def _loaded(self) -> Any:
         if self._server is None:
-            import xllamacpp
+            try:
+                import xllamacpp
+            except ImportError as error:
+                raise ProviderError(
+                    "local", f"llama.cpp can't be loaded ({error}). On Debian: apt-get install libgomp1."
+                ) from error
 
             parameters = xllamacpp.CommonParams()
             parameters.model.path = str(self._path)
