@@ -18,7 +18,7 @@ MAX_CHARS = 2000
 # Parentheses within an address that Markdown's readers follow.
 MAX_DEPTH = 32
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")
-_RUN = re.compile(r"[^\s<>\"'`\[\]{}|]*")
+_RUN = re.compile(r"[^\s<>\"'`\[\]{}|\u2039\u203a]*")
 _DEFINED = re.compile(r"\s*(<[^<>\n]*>|[^\s<]\S*)")
 _TAG = re.compile(r"<[A-Za-z/!?][^<>]*>")
 _AUTOLINK = re.compile(r"<([A-Za-z][A-Za-z0-9+.\-]{1,31}:[^\s<>]*)>")

