@@ -15,7 +15,7 @@ def measure() -> list[Figure]:
     whole, passed = fast + slow, fast_passed and slow_passed
     return [
         Figure("`make test-fast`", "≤ 3 min", f"{fast / 60:.1f} min", fast_passed and fast <= 180),
-        Figure("`make test`", "≤ 40 min", f"{whole / 60:.1f} min", passed and whole <= 2400),
+        Figure("`make test`", "≤ 15 min", f"{whole / 60:.1f} min", passed and whole <= 900),
     ]
 
 
