@@ -16,6 +16,8 @@ log = structlog.get_logger()
 Handler = Callable[[Claim], Awaitable[None]]
 # Also how long a cancelled job goes on at most.
 HEARTBEAT_SECONDS = 2.0
+# A chore that failed, as for an index that was away, does not wait for its next day.
+CHORE_RETRY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ class Worker:
             (error, _) = await asyncio.gather(doing, stopping, return_exceptions=True)
             if isinstance(error, Exception):
                 log.warning("chore.failed", chore=chore.name, error=str(error), exc_info=error)
-            await self._pause(chore.every_s)
+            failed = isinstance(error, Exception)
+            await self._pause(min(chore.every_s, CHORE_RETRY_SECONDS) if failed else chore.every_s)
 
     async def _pause(self, seconds: float) -> None:
         try:

@@ -18,12 +18,13 @@ from app.db.migrate import migrate
 from app.db.models import Chunk, DocumentVersion, Job, JobKind
 from app.db.session import Database
 from app.errors import ConfigurationError, ConflictError, DependencyUnavailableError
+from app.ingest import worker as worker_module
 from app.ingest.accept import Acceptance, Accepted, Upload, delete_document
 from app.ingest.index import Indexer
 from app.ingest.jobs import LeaseLostError, Queue
 from app.ingest.sandbox import Sandbox
 from app.ingest.stages import Stages
-from app.ingest.worker import Handler, Worker
+from app.ingest.worker import Chore, Handler, Worker
 from app.providers.embedding import BundledEmbedder
 from app.providers.protocols import EmbeddingIdentity, Matrix
 from app.vectors.bm25 import Bm25Encoder
@@ -322,6 +323,26 @@ async def test_an_older_version_that_ends_late_is_not_shown(world: World) -> Non
     await world.worker.run_until_idle()
     assert [(await world.version(v)).state for v in (first, second)] == ["superseded", "ready"]
     assert await world.index.count() == await world.index.count(version_id=second.version.id) == 1
+
+
+async def test_a_chore_that_failed_is_tried_again_soon(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "CHORE_RETRY_SECONDS", 0.01)
+    tries: list[int] = []
+    done = asyncio.Event()
+
+    async def chore() -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise AWAY
+        done.set()
+
+    worker = Worker(world.queue, world.handlers, 0.01, chores=[Chore("chore", chore, 86_400)])
+    running = asyncio.create_task(worker.run())
+    await asyncio.wait_for(done.wait(), 10)
+    await asyncio.sleep(0.05)
+    worker.stop()
+    await running
+    assert len(tries) == 3
 
 
 async def test_stopping_hands_the_job_back_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
