@@ -129,7 +129,13 @@ async def _open(settings: Settings, metrics: Metrics, embedder: Embedder, stack:
         embedder=embedder,
         store=base.store,
         keyring=Keyring(base.database, secret_key(settings)),
-        acceptance=Acceptance(base.database, sandbox, settings.max_upload_bytes, takes_images=describer is not None),
+        acceptance=Acceptance(
+            base.database,
+            sandbox,
+            settings.max_upload_bytes,
+            takes_images=describer is not None,
+            wake=queue.wake,
+        ),
         fetcher=Fetcher(
             max_bytes=settings.max_upload_bytes,
             timeout_s=settings.url_fetch_timeout,

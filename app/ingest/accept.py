@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -63,11 +65,13 @@ class Acceptance:
         clock: Clock = utc_now,
         *,
         takes_images: bool = False,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._sandbox = sandbox
         self._max_bytes = max_bytes
         self._takes_images = takes_images
+        self._wake = wake
         self._clock = clock
 
     async def add(self, tenant_id: UUID, upload: Upload) -> Accepted:
@@ -79,7 +83,7 @@ class Acceptance:
         """
         media_type = await self._examine(upload)
         content_hash = hashlib.sha256(upload.content).hexdigest()
-        async with self._database.session() as session:
+        async with self._accepting() as session:
             # Locked: two hosts that are sent the same bytes at the same moment must see each other.
             collection = await find_collection(session, tenant_id, upload.collection, lock=True)
             present = await _same(session, collection, upload.source, content_hash)
@@ -112,7 +116,7 @@ class Acceptance:
         """
         media_type = await self._examine(upload)
         content_hash = hashlib.sha256(upload.content).hexdigest()
-        async with self._database.session() as session:
+        async with self._accepting() as session:
             document = await find_document(session, tenant_id, document_id, lock=True)
             newest = await session.scalar(
                 select(DocumentVersion)
@@ -128,6 +132,12 @@ class Acceptance:
             if upload.title:
                 document.title = upload.title[:MAX_TITLE]
             return await self._add_version(session, document, number, upload, media_type, content_hash, now)
+
+    @asynccontextmanager
+    async def _accepting(self) -> AsyncIterator[AsyncSession]:
+        async with self._database.session() as session:
+            yield session
+        self._wake()
 
     async def _examine(self, upload: Upload) -> str:
         if len(upload.content) > self._max_bytes:

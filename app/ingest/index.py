@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.models import Chunk, Collection, Document, DocumentVersion, JobKind, VersionState
 from app.db.session import Database
 from app.errors import DependencyUnavailableError
-from app.ingest.jobs import Claim, Clock, enqueue, finish, hold, utc_now
+from app.ingest.jobs import Claim, Clock, advance, enqueue, finish, hold, utc_now
 from app.ingest.stages import Stages, VersionGoneError
 from app.vectors.protocols import VectorIndex
 
@@ -77,6 +77,7 @@ class Indexer:
                 await self._withdraw(session, version)
             else:
                 await self._switch(session, document, version)
+            advance(job, "index", version.chunk_count, version.chunk_count)
             finish(job, now)
         return True
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,6 +30,7 @@ LAST_RETRY_SECONDS = 120.0
 # A key of Job.progress: how often the job had to wait for a dependency. Such attempts don't count: an outage of any
 # length must lose no document.
 WAITS = "waits"
+ACCEPTED = "accepted"
 
 
 def utc_now() -> datetime:
@@ -67,7 +70,7 @@ def enqueue(
         document_id=document_id,
         version_id=version_id,
         state=JobState.QUEUED,
-        stage="accepted",
+        stage=ACCEPTED,
         attempts=0,
         run_at=now,
         cancel_requested=False,
@@ -116,9 +119,20 @@ class Queue:
         self.lease = timedelta(seconds=lease_s)
         self._max_attempts = max_attempts
         self._clock = clock
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """End the ``rest`` of the workers in this process: there may be something to do."""
+        self._woken.set()
+
+    async def rest(self, seconds: float) -> None:
+        """Return when these are over, or after a ``wake`` since the last ``claim`` began."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), seconds)
 
     async def claim(self) -> Claim | None:
         """Take the job that has waited longest, or one whose worker has gone silent."""
+        self._woken.clear()
         now = self._clock()
         due = or_(
             and_(Job.state == JobState.QUEUED, Job.run_at <= now),
@@ -137,6 +151,8 @@ class Queue:
                 return None
             job.state, job.lease_token, job.lease_until = JobState.RUNNING, uuid4(), now + self.lease
             job.attempts += 1
+            if job.kind == JobKind.INDEX and job.stage == ACCEPTED:
+                advance(job, "parse", 0, 1)
             return Claim(
                 job.id, job.lease_token, job.tenant_id, JobKind(job.kind), job.document_id, job.version_id, job.attempts
             )
@@ -223,7 +239,7 @@ class Queue:
                 raise ConflictError("What the failed attempt has written is still being removed. Try again shortly.")
             version.state, version.error_code, version.error_detail = VersionState.ACCEPTED, None, None
             job.error_code = job.error_detail = job.finished_at = None
-            job.attempts, job.cancel_requested, job.stage, job.progress = 0, False, "accepted", {}
+            job.attempts, job.cancel_requested, job.stage, job.progress = 0, False, ACCEPTED, {}
             _queue_again(job, self._clock())
             return job
 

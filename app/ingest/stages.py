@@ -73,7 +73,6 @@ class Stages:
             )
         if version is None:
             return
-        await self._begin(claim, "parse")
         essence, charset = version.media_type.split(";")[0], charset_of(version.media_type)
         if essence in IMAGES:
             parsed = await self._described(version.content, essence)
@@ -81,7 +80,9 @@ class Stages:
             parsed = await self._sandbox.parse(version.content, essence, charset)
         packed = await asyncio.to_thread(_pack, parsed)
         async with self._database.session() as session:
-            advance(await hold(session, claim), "parse", 1, 1)
+            job = await hold(session, claim)
+            advance(job, "parse", 1, 1)
+            advance(job, "chunk", 0, 1)
             await session.execute(
                 update(DocumentVersion).where(DocumentVersion.id == claim.version_id).values(parsed=packed)
             )
@@ -103,7 +104,6 @@ class Stages:
         version, document, stored = row
         if version.chunk_count:
             return
-        await self._begin(claim, "chunk")
         # In a thread: tokenising some MB takes seconds, in which embedded mode must answer questions.
         title, rows = await asyncio.to_thread(self._cut, version, document, CollectionSettings.read(stored))
         if not rows:
@@ -124,7 +124,9 @@ class Stages:
     async def embed(self, claim: Claim) -> None:
         """Give each chunk its vector; a text that this tenant has had embedded before keeps the vector it got."""
         version = await self._version(claim)
-        while batch := await self._without_vector(version):
+        full = True
+        while full and (batch := await self._without_vector(version)):
+            full = len(batch) == BATCH
             vectors = await self._vectors_of(version, batch)
             async with self._database.session() as session:
                 job = await hold(session, claim)
@@ -138,9 +140,9 @@ class Stages:
 
     async def write(self, claim: Claim, *, again: bool = False) -> None:
         """Write the points that are not written yet; ``again`` writes all."""
-        version = await self._version(claim)
-        source = await self._source(claim)
-        written = 0 if again else await self._written(claim)
+        version, source, written = await self._unwritten(claim)
+        if again:
+            written = 0
         while True:
             async with self._database.session(reading=True) as session:
                 rows = (
@@ -152,9 +154,11 @@ class Stages:
                         .limit(BATCH)
                     )
                 ).all()
-            if not rows:
+            if rows:
+                await self._index.upsert([point_of(version, source, row, self._embedder, self._sparse) for row in rows])
+            if len(rows) < BATCH:
+                # What shows the version records this batch too.
                 return
-            await self._index.upsert([point_of(version, source, row, self._embedder, self._sparse) for row in rows])
             written = rows[-1].position + 1
             async with self._database.session() as session:
                 advance(await hold(session, claim), "index", written, version.chunk_count)
@@ -166,10 +170,6 @@ class Stages:
         if not completion.text.strip():
             raise DocumentError(ErrorCode.DOCUMENT_EMPTY, "The model had nothing to say of the image.")
         return Parsed(None, [Block(storable(text)) for text in paragraphs(completion.text)])
-
-    async def _begin(self, claim: Claim, stage: str) -> None:
-        async with self._database.session() as session:
-            advance(await hold(session, claim), stage, 0, 1)
 
     async def _version(self, claim: Claim) -> DocumentVersion:
         async with self._database.session(reading=True) as session:
@@ -241,16 +241,21 @@ class Stages:
             known |= {digest: stored_vector(vector) for digest, vector in zip(texts, made, strict=True)}
         return {row.id: known[row.embedding_hash] for row in batch}
 
-    async def _source(self, claim: Claim) -> str:
+    async def _unwritten(self, claim: Claim) -> tuple[DocumentVersion, str, int]:
+        """With its source, and how many of its points an attempt before this one has written."""
         async with self._database.session(reading=True) as session:
-            return await session.scalar(select(Document.source).where(Document.id == claim.document_id)) or ""
-
-    async def _written(self, claim: Claim) -> int:
-        """How many points an attempt before this one has written."""
-        async with self._database.session(reading=True) as session:
-            progress = await session.scalar(select(Job.progress).where(Job.id == claim.job_id))
-        done: int = (progress or {}).get("index", {}).get("done", 0)
-        return done
+            row = (
+                await session.execute(
+                    select(DocumentVersion, Document.source, Job.progress)
+                    .join(Document, Document.id == DocumentVersion.document_id)
+                    .join(Job, Job.id == claim.job_id)
+                    .where(DocumentVersion.id == claim.version_id)
+                )
+            ).one_or_none()
+        if row is None:
+            raise VersionGoneError
+        version, source, progress = row
+        return version, source, progress.get("index", {}).get("done", 0)
 
 
 def point_of(version: DocumentVersion, source: str, row: Chunk, embedder: Embedder, sparse: Bm25Encoder) -> Point:

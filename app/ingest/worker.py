@@ -50,6 +50,7 @@ class Worker:
     def stop(self) -> None:
         """Ask the worker to end."""
         self._stopping.set()
+        self._queue.wake()
 
     async def run(self) -> None:
         """Work until ``stop``. Several jobs at a time: a book on its way does not hold up a letter."""
@@ -71,10 +72,10 @@ class Worker:
             except DependencyUnavailableError as error:
                 log.warning("worker.waiting", dependency=error.dependency)
                 claim = None
-            if claim is None:
-                await self._pause(self._poll_s)
-            else:
+            if claim is not None:
                 await self._work(claim)
+            elif not self._stopping.is_set():
+                await self._queue.rest(self._poll_s)
 
     async def _look_after(self, chore: Chore) -> None:
         while not self._stopping.is_set():

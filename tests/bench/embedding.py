@@ -19,7 +19,7 @@ from app.settings import Settings
 from app.telemetry.metrics import Metrics
 
 SENTENCE = "The harbour office keeps a list of all berths, their depth and the boats that lie there for the night. "
-DOCUMENTS = 20
+DOCUMENTS = 40
 PARTS = 6
 ROUNDS = 3
 

@@ -23,7 +23,7 @@ from app.ingest.accept import Acceptance, Accepted, Upload, delete_document
 from app.ingest.index import Indexer
 from app.ingest.jobs import LeaseLostError, Queue
 from app.ingest.sandbox import Sandbox
-from app.ingest.stages import Stages
+from app.ingest.stages import BATCH, Stages
 from app.ingest.worker import Chore, Handler, Worker
 from app.providers.embedding import BundledEmbedder
 from app.providers.protocols import EmbeddingIdentity, Matrix
@@ -264,6 +264,32 @@ async def test_a_small_document_does_not_wait_for_a_large_one(world: World, monk
         await world.settled(small)
     worker.stop()
     await running
+
+
+async def test_a_worker_that_rests_takes_up_at_once_what_its_process_accepts_and_ends_at_once(world: World) -> None:
+    acceptance = Acceptance(world.database, Sandbox(), 2**25, world.clock, wake=world.queue.wake)
+    worker = Worker(world.queue, world.handlers, poll_s=3600, concurrency=2)
+    running = asyncio.create_task(worker.run())
+    async with asyncio.timeout(20):
+        for name in ("a.md", "b.md"):
+            await asyncio.sleep(0.2)
+            await world.settled(await acceptance.add(DEFAULT_TENANT_ID, Upload(b"A letter.", name)))
+        worker.stop()
+        await running
+
+
+@pytest.mark.parametrize("count", [BATCH - 1, BATCH, BATCH + 1, 2 * BATCH])
+async def test_every_chunk_is_embedded_and_written_however_many_there_are(world: World, count: int) -> None:
+    accepted = await world.add("\n\n".join(f"# Part {part}\n\nText {part}." for part in range(count)))
+    await world.worker.run_until_idle()
+    assert (await world.version(accepted)).chunk_count == await world.index.count() == world.embedder.embedded == count
+    async with world.database.session(reading=True) as session:
+        progress = await session.scalar(select(Job.progress))
+    assert progress is not None
+    assert [progress[stage] for stage in ("parse", "chunk", "embed", "index")] == [
+        {"done": 1, "total": 1},
+        *[{"done": count, "total": count}] * 3,
+    ]
 
 
 async def test_a_job_that_ends_its_worker_is_not_taken_for_ever(world: World) -> None:
