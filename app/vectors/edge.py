@@ -7,7 +7,7 @@ import contextlib
 import fcntl
 import json
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 from uuid import UUID
@@ -19,14 +19,13 @@ import structlog
 from app.errors import ConfigurationError
 from app.vectors.edge_filters import condition
 from app.vectors.filters import Filter
-from app.vectors.protocols import Hit, Point, Scope, SparseVector, Vector, VectorIndex
+from app.vectors.protocols import DOCUMENT, SCOPE, VERSION, Hit, Point, Scope, SparseVector, Vector, VectorIndex
 
 log = structlog.get_logger()
 FLUSH_SECONDS = 5.0
 SHARD = "shard"
 # Building a graph would hold the interpreter for its whole time; an exact scan takes some ms at this size.
 NEVER_INDEX_KB = 10**9
-TENANT, COLLECTION, DOCUMENT, VERSION = "tenant_id", "collection_id", "document_id", "version_id"
 
 
 class EdgeIndex:
@@ -85,7 +84,7 @@ class EdgeIndex:
             path.mkdir(exist_ok=True)
             shard = self._create(path)
         # Also after loading: the process that made the shard may have been killed before it came to this.
-        for field in {TENANT, COLLECTION, DOCUMENT, VERSION} - set(shard.info().payload_schema):
+        for field in {SCOPE, DOCUMENT, VERSION} - set(shard.info().payload_schema):
             shard.update(edge.UpdateOperation.create_field_index(field, edge.PayloadSchemaType.Keyword))
         shard.flush()
         return shard
@@ -107,12 +106,7 @@ class EdgeIndex:
                     "dense": point.dense.tolist(),
                     "sparse": edge.SparseVector(point.sparse.indices, point.sparse.values),
                 },
-                {
-                    TENANT: str(point.tenant_id),
-                    COLLECTION: str(point.collection_id),
-                    VERSION: str(point.version_id),
-                    **point.fields(),
-                },
+                point.payload(),
             )
             for point in points
         ]
@@ -184,7 +178,7 @@ class EdgeIndex:
         wanted: Filter | None = None,
     ) -> tuple[list[Hit], list[Hit]]:
         """Best hits by meaning and by words."""
-        wall = _matching({TENANT: scope.tenant_id, COLLECTION: scope.collection_id})
+        wall = _matching({SCOPE: scope})
         if wanted is not None:
             wall = edge.Filter(must=[wall, condition(wanted)])
         by_meaning: list[Hit] = []
@@ -251,7 +245,7 @@ class EdgeIndex:
                 log.exception("index.flush_failed", path=str(self._path))
 
 
-def _matching(values: dict[str, UUID]) -> edge.Filter:
+def _matching(values: Mapping[str, UUID | Scope]) -> edge.Filter:
     return edge.Filter(
         must=[edge.FieldCondition(field, match=edge.MatchValue(str(value))) for field, value in values.items()]
     )

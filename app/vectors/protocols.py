@@ -18,6 +18,9 @@ from app.vectors.filters import Filter, fields_of
 
 Vector = NDArray[np.float32]
 
+# Fields of the payload that engines index.
+SCOPE, DOCUMENT, VERSION = "scope", "document_id", "version_id"
+
 
 @dataclass(frozen=True, slots=True)
 class SparseVector:
@@ -25,6 +28,18 @@ class SparseVector:
 
     indices: list[int]
     values: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The wall: whose chunks, of which collection."""
+
+    tenant_id: UUID
+    collection_id: UUID
+
+    def __str__(self) -> str:
+        """As one value of one field: the engines test one condition a point in a third of the time of two."""
+        return f"{self.tenant_id}/{self.collection_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +61,17 @@ class Point:
     title: str = field(kw_only=True)
     media_type: str = field(kw_only=True)
 
+    @property
+    def scope(self) -> Scope:
+        """Where a search must look to find it."""
+        return Scope(self.tenant_id, self.collection_id)
+
+    def payload(self) -> dict[str, Any]:
+        """What an engine that keeps JSON keeps beside the vectors."""
+        return {SCOPE: str(self.scope), VERSION: str(self.version_id), **self.fields()}
+
     def fields(self) -> dict[str, Any]:
-        """What filters look at: the index keeps it beside the vectors."""
+        """What filters look at."""
         return fields_of(
             document_id=str(self.document_id),
             source=self.source,
@@ -55,14 +79,6 @@ class Point:
             media_type=self.media_type,
             attributes=self.attributes,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """The wall: whose chunks, of which collection."""
-
-    tenant_id: UUID
-    collection_id: UUID
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from uuid import UUID
@@ -15,10 +15,8 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 from app.errors import DependencyUnavailableError
 from app.providers.protocols import EmbeddingIdentity
 from app.vectors.filters import Filter
-from app.vectors.protocols import Hit, Point, Scope, SparseVector, Vector, VectorIndex
+from app.vectors.protocols import DOCUMENT, SCOPE, VERSION, Hit, Point, Scope, SparseVector, Vector, VectorIndex
 from app.vectors.qdrant_filters import condition
-
-TENANT, COLLECTION, DOCUMENT, VERSION = "tenant_id", "collection_id", "document_id", "version_id"
 
 
 class QdrantIndex:
@@ -71,8 +69,8 @@ class QdrantIndex:
         except UnexpectedResponse as error:
             if error.status_code != 409:  # another process made it in the meantime
                 raise
-        for field in (TENANT, COLLECTION, DOCUMENT, VERSION):
-            schema = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=field == TENANT)
+        for field in (SCOPE, DOCUMENT, VERSION):
+            schema = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=field == SCOPE)
             await self._client.create_payload_index(collection, field, schema, wait=True)
 
     async def generation(self) -> QdrantIndex:
@@ -128,12 +126,7 @@ class QdrantIndex:
                     "dense": point.dense.tolist(),
                     "sparse": models.SparseVector(indices=point.sparse.indices, values=point.sparse.values),
                 },
-                payload={
-                    TENANT: str(point.tenant_id),
-                    COLLECTION: str(point.collection_id),
-                    VERSION: str(point.version_id),
-                    **point.fields(),
-                },
+                payload=point.payload(),
             )
             for point in points
         ]
@@ -172,7 +165,7 @@ class QdrantIndex:
         wanted: Filter | None = None,
     ) -> tuple[list[Hit], list[Hit]]:
         """Best hits by meaning and by words, in one request."""
-        wall = _matching({TENANT: scope.tenant_id, COLLECTION: scope.collection_id})
+        wall = _matching({SCOPE: scope})
         if wanted is not None:
             wall = models.Filter(must=[wall, condition(wanted)])
         sides: list[str] = []
@@ -228,7 +221,7 @@ async def _translated() -> AsyncIterator[None]:
         raise DependencyUnavailableError("qdrant", "Qdrant does not answer. Try again shortly.") from error
 
 
-def _matching(values: dict[str, UUID]) -> models.Filter:
+def _matching(values: Mapping[str, UUID | Scope]) -> models.Filter:
     return models.Filter(
         must=[
             models.FieldCondition(key=field, match=models.MatchValue(value=str(value)))

@@ -323,7 +323,7 @@ async def test_qdrant_completes_a_preparation_that_was_broken_off(server: Standi
     broken._client.create_payload_index = real  # type: ignore[method-assign]
     await broken.prepare()
     described = await broken._client.get_collection(broken.alias)
-    assert set(described.payload_schema) == {"tenant_id", "collection_id", "document_id", "version_id"}
+    assert set(described.payload_schema) == {"scope", "document_id", "version_id"}
     await broken.close()
 
 
