@@ -13,6 +13,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import select
 
+from app.answer.abstention import abstention
 from app.answer.citations import Citation, cite
 from app.answer.conversation import Conversations, Said
 from app.answer.links import LinkFilter, addresses, without_foreign_links
@@ -35,7 +36,6 @@ from app.vectors.protocols import Scope
 
 log = structlog.get_logger()
 FEW_PASSAGES = 5
-ABSTENTION = "I found nothing in these documents that answers this question."
 
 
 class Pipeline:
@@ -93,13 +93,15 @@ class Pipeline:
             scope = Scope(question.tenant_id, collection.id)
             retrieval = await self._retriever.search(scope, question.text, options)
             yield Retrieved(retrieval.passages)
-            answer = Answer(ABSTENTION, False, [], key.provider, key.model, timings_ms=retrieval.timings_ms)
+            answer = Answer("", False, [], key.provider, key.model, timings_ms=retrieval.timings_ms)
             answer.chunk_ids = [str(passage.chunk_id) for passage in retrieval.passages]
             if retrieval.passages:
                 async for delta in self._generate(question, answerer, retrieval.passages, answer):
                     yield delta
-            else:
-                yield Delta(answer.text)
+            if not answer.grounded:
+                answer.text = await abstention(question.text)
+                if not retrieval.passages:
+                    yield Delta(answer.text)
             answer.cache_status = "miss" if use_cache else "bypass"
             if use_cache and retrieval.complete:
                 # Under the name of who wrote it: an answer of the second choice is not kept as one of the first.
@@ -166,7 +168,7 @@ class Pipeline:
         answer.citations = [_cited(citation, passages[citation.index]) for citation in citations]
         # Text that cites nothing is not an answer from the documents.
         answer.grounded = bool(answer.citations)
-        answer.text = text if answer.grounded else ABSTENTION
+        answer.text = text
         answer.timings_ms |= {"generate": (generated - start) * 1000, "cite": (perf_counter() - generated) * 1000}
 
     def _cache_key(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from app.answer.abstention import SENTENCES
 from tests.api.conftest import Running
 from tests.api.test_stream import events
 
@@ -35,6 +36,12 @@ async def test_a_question_that_the_documents_do_not_answer_gets_no_answer(runnin
     await running.add(MANUAL)
     answer = await running.ask("Who painted the ceiling of the Sistine Chapel?")
     assert (answer["grounded"], answer["citations"]) == (False, [])
+
+
+async def test_it_is_told_so_in_the_language_of_the_question(running: Running) -> None:
+    await running.add(MANUAL)
+    answer = await running.ask("Wer malte die Decke der Sixtinischen Kapelle?")
+    assert (answer["grounded"], answer["answer"]) == (False, SENTENCES["de"])
 
 
 async def test_an_empty_collection_abstains(running: Running) -> None:

@@ -18,7 +18,6 @@ from fastapi.responses import JSONResponse
 from sse_starlette import ServerSentEvent
 
 from app.answer.citations import find_markers, marker_numbers
-from app.answer.pipeline import ABSTENTION
 from app.answer.question import Answer, CitedPassage, Delta, Event, Question
 from app.api.deps import QueryPrincipal, ServicesDep
 from app.api.errors import of_error, of_unexpected, request_id_of
@@ -138,7 +137,7 @@ async def _chunks(
                     text = "".join(pieces)
                     if not event.grounded and text.strip() != event.text:
                         # What was written found no support, and can't be taken back.
-                        yield chunk({"content": f"\n\n{ABSTENTION}"})
+                        yield chunk({"content": f"\n\n{event.text}"})
                     found = citations_in(text, event.citations)
                     own = _own(event, request_id) | {"answer": event.text}
                     yield chunk({"annotations": found}, "stop", anchorage=own)
