@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Row, Select, delete, func, insert, select, update
 from sqlalchemy.orm import undefer
 
 from app.db.collection_settings import CollectionSettings
@@ -89,19 +89,13 @@ class Stages:
 
     async def chunk(self, claim: Claim) -> None:
         """Cut it along its structure. Raises DocumentError when there is nothing to cut, VersionGoneError."""
-        async with self._database.session(reading=True) as session:
-            row = (
-                await session.execute(
-                    select(DocumentVersion, Document, Collection.settings)
-                    .options(undefer(DocumentVersion.parsed))
-                    .join(Document, Document.id == DocumentVersion.document_id)
-                    .join(Collection, Collection.id == DocumentVersion.collection_id)
-                    .where(DocumentVersion.id == claim.version_id)
-                )
-            ).one_or_none()
-        if row is None:
-            raise VersionGoneError
-        version, document, stored = row
+        version, document, stored = await self._one(
+            select(DocumentVersion, Document, Collection.settings)
+            .options(undefer(DocumentVersion.parsed))
+            .join(Document, Document.id == DocumentVersion.document_id)
+            .join(Collection, Collection.id == DocumentVersion.collection_id)
+            .where(DocumentVersion.id == claim.version_id)
+        )
         if version.chunk_count:
             return
         # In a thread: tokenising some MB takes seconds, in which embedded mode must answer questions.
@@ -171,11 +165,17 @@ class Stages:
             raise DocumentError(ErrorCode.DOCUMENT_EMPTY, "The model had nothing to say of the image.")
         return Parsed(None, [Block(storable(text)) for text in paragraphs(completion.text)])
 
-    async def _version(self, claim: Claim) -> DocumentVersion:
+    async def _one(self, query: Select[*tuple[Any, ...]]) -> Row[*tuple[Any, ...]]:
+        """The row of a version. Raises VersionGoneError."""
         async with self._database.session(reading=True) as session:
-            version = await session.get(DocumentVersion, claim.version_id)
-        if version is None:
+            row = (await session.execute(query)).one_or_none()
+        if row is None:
             raise VersionGoneError
+        return row
+
+    async def _version(self, claim: Claim) -> DocumentVersion:
+        row = await self._one(select(DocumentVersion).where(DocumentVersion.id == claim.version_id))
+        version: DocumentVersion = row[0]
         return version
 
     def _cut(
@@ -243,18 +243,12 @@ class Stages:
 
     async def _unwritten(self, claim: Claim) -> tuple[DocumentVersion, str, int]:
         """With its source, and how many of its points an attempt before this one has written."""
-        async with self._database.session(reading=True) as session:
-            row = (
-                await session.execute(
-                    select(DocumentVersion, Document.source, Job.progress)
-                    .join(Document, Document.id == DocumentVersion.document_id)
-                    .join(Job, Job.id == claim.job_id)
-                    .where(DocumentVersion.id == claim.version_id)
-                )
-            ).one_or_none()
-        if row is None:
-            raise VersionGoneError
-        version, source, progress = row
+        version, source, progress = await self._one(
+            select(DocumentVersion, Document.source, Job.progress)
+            .join(Document, Document.id == DocumentVersion.document_id)
+            .join(Job, Job.id == claim.job_id)
+            .where(DocumentVersion.id == claim.version_id)
+        )
         return version, source, progress.get("index", {}).get("done", 0)
 
 
