@@ -63,7 +63,7 @@ class ExtractiveAnswerer:
 
     name = "extractive"
     # Part of every cache key: raise it when other sentences would be chosen.
-    model = "sentences-2"
+    model = "sentences-3"
 
     async def stream(self, request: AnswerRequest) -> AsyncIterator[AnswerDelta]:
         """Yield one quoted sentence at a time, each with its citation."""
@@ -87,7 +87,7 @@ def select(question: str, passages: Sequence[SourcePassage]) -> list[Quotation]:
         (rank, Quotation(passage, sentence, frozenset(words)))
         for rank, passage in enumerate(passages)
         for sentence in split_sentences(passage.text)
-        if (words := stems(sentence))
+        if (words := stems(sentence)) and not _repeats(question, sentence)
     ]
     weights = inverse_document_frequency([list(quotation.words) for _, quotation in candidates])
     wanted = frozenset(stems(question))
@@ -109,6 +109,12 @@ def select(question: str, passages: Sequence[SourcePassage]) -> list[Quotation]:
         if all(coverage(quotation.words, other.words) < REPEATS for other in chosen):
             chosen.append(quotation)
     return chosen
+
+
+def _repeats(question: str, sentence: str) -> bool:
+    """Whether it has the question in it, as pages of frequent questions and examples do: that is no answer."""
+    asked = " ".join(question.casefold().split())
+    return asked.endswith("?") and asked in " ".join(sentence.casefold().split())
 
 
 def _quoted(sentence: str) -> str:

@@ -40,6 +40,12 @@ async def test_the_first_sentence_answers(question: str, quoted: str) -> None:
     assert usage == Usage()
 
 
+@pytest.mark.parametrize(("question", "quoted"), [("How many steps?", "212 steps"), ("many steps", "How many steps?")])
+def test_a_question_is_not_answered_by_itself_but_words_are_looked_for(question: str, quoted: str) -> None:
+    passage = SourcePassage(1, "Often asked", "How many steps? It has 212 steps.", 0.9)
+    assert quoted in select(question, [passage])[0].text
+
+
 async def test_it_streams_sentence_by_sentence_and_never_more_than_three() -> None:
     text = " ".join(
         f"Ship number {n} carries {name}." for n, name in enumerate(["tea", "coal", "wine", "salt", "rope"])

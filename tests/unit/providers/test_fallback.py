@@ -108,7 +108,7 @@ async def test_the_last_one_answers_when_all_servers_are_away() -> None:
     async with two(OVERLOADED, OVERLOADED) as both:
         text, authors, usage = await both.ask()
         assert "34 euros" in text
-        assert (authors, usage) == ({Author("extractive", "sentences-2")}, Usage())
+        assert (authors, usage) == ({Author("extractive", "sentences-3")}, Usage())
 
 
 async def test_a_server_that_does_not_begin_is_not_waited_for() -> None:

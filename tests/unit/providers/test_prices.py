@@ -22,7 +22,7 @@ USED = Usage(2_000_000, 500_000)
         ("anthropic", "claude-haiku-4-5-20251001", 4.5, True),
         ("openai", "house-model", 0.0, False),
         ("local", "SmolLM2-135M", 0.0, True),
-        ("extractive", "sentences-2", 0.0, True),
+        ("extractive", "sentences-3", 0.0, True),
         ("ollama", "llama3.2", 0.0, True),
     ],
 )
