@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from conftest import NAME, Edge
 from testinfra.host import Host  # type: ignore[import-untyped]
+
+
+def maintenance(wanted: str) -> subprocess.CompletedProcess[str]:
+    """All hosts of the scenario are edges."""
+    playbook = Path(__file__).resolve().parents[3] / "playbooks" / "maintenance.yml"
+    inventory = f"{os.environ['MOLECULE_INVENTORY_FILE']}"
+    with tempfile.TemporaryDirectory() as directory:
+        groups = Path(directory) / "groups.yml"
+        groups.write_text("{edge: {children: {all: {}}}}\n", encoding="utf-8")
+        command = ["ansible-playbook", "-i", inventory, "-i", str(groups), str(playbook), "-e", f"maintenance={wanted}"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603
 
 
 def check_problem(status: int, code: str, headers: dict[str, str], body: bytes) -> None:
@@ -44,6 +59,32 @@ def test_service_too_slow(edge: Edge) -> None:
     assert time.monotonic() - begin < 5
     assert answer.headers["retry-after"] == "5"
     check_problem(504, "dependency_unavailable", dict(answer.headers), answer.content)
+
+
+def test_browsers_get_a_page(edge: Edge) -> None:
+    answer = edge.get("/x", Accept="text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
+    assert answer.status_code == 502
+    assert answer.headers["retry-after"] == "5"
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "not available right now" in answer.text
+    assert answer.headers["x-request-id"] in answer.text
+
+
+@pytest.mark.usefixtures("upstream")
+def test_maintenance_answers_everything_until_it_is_over(edge: Edge) -> None:
+    assert maintenance("on").returncode == 0
+    try:
+        for path in ("/x", "/v1/chat/completions", "/metrics"):
+            answer = edge.get(path)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+            check_problem(503, "dependency_unavailable", dict(answer.headers), answer.content)
+        assert "not available" in edge.get("/x", Accept="text/html").text
+    finally:
+        assert maintenance("off").returncode == 0
+    assert edge.get("/x").status_code == 200
+    refused = maintenance("maybe")
+    assert refused.returncode != 0
+    assert "Say -e maintenance=on" in refused.stdout
 
 
 @pytest.mark.usefixtures("upstream")

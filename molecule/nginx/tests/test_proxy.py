@@ -88,6 +88,20 @@ def test_metrics_are_for_the_host_itself(host: Host, edge: Edge) -> None:
     assert json.loads(host.check_output(inside))["path"] == "/metrics"
 
 
+@pytest.mark.parametrize("path", ["/docs", "/docs/swagger.js", "/redoc", "/openapi.json"])
+def test_the_documentation_is_for_the_host_itself(host: Host, edge: Edge, path: str) -> None:
+    assert edge.get(path).status_code == 403
+    inside = f"curl -s --cacert /etc/anchorage/tls/ca.crt --resolve {NAME}:443:127.0.0.1 https://{NAME}{path}"
+    assert json.loads(host.check_output(inside))["path"] == path
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br"])
+def test_long_answers_are_compressed_for_who_can_read_it(host: Host, edge: Edge, encoding: str) -> None:
+    answer = edge.get("/long", **{"Accept-Encoding": encoding})
+    assert answer.headers["content-encoding"] == encoding
+    assert "content-encoding" not in edge.get("/long", **{"Accept-Encoding": "identity"}).headers
+
+
 def test_access_log_is_json_with_timings_and_without_questions(host: Host, edge: Edge) -> None:
     request_id = edge.get("/x?question=secret").headers["x-request-id"]
     with host.sudo():

@@ -46,6 +46,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.answer(b"{}")
             case "/own-headers":
                 self.answer(b"{}", X_Frame_Options="DENY")
+            case "/long":
+                self.answer(json.dumps("word " * 1000).encode())
             case "/busy":
                 self.send_response(503)
                 self.send_header("Retry-After", "77")
