@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from tests.prove import deployment, embedded, kills, retrieval, scale, suites
+from tests.prove import certificates, deployment, embedded, kills, retrieval, scale, suites
 from tests.prove.scorecard import FILE, Figure, write
 
 PARTS: dict[str, Callable[[], list[Figure]]] = {
     "embedded": embedded.measure,
     "retrieval": retrieval.measure,
     "up": deployment.measure,
+    "certificates": certificates.measure,
     "kills": kills.measure,
     "scale": scale.measure,
     "tests": suites.measure,

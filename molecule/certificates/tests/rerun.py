@@ -11,13 +11,20 @@ from typing import Any
 from testinfra.host import Host  # type: ignore[import-untyped]
 
 SCENARIO = Path(__file__).resolve().parents[1]
+PROJECT = SCENARIO.parents[1]
 TLS = "/etc/anchorage/tls"
 
 
 def converge(host: Host, **variables: Any) -> subprocess.CompletedProcess[str]:
-    command = ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], str(SCENARIO / "converge.yml")]
+    return play(SCENARIO / "converge.yml", "--limit", host.backend.host, "-e", json.dumps(variables))
+
+
+def play(playbook: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """A playbook on the scenario's hosts."""
+    command = ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], str(playbook)]
     return subprocess.run(  # noqa: S603
-        [*command, "--limit", host.backend.host, "-e", json.dumps(variables)],
+        [*command, *options],
+        env=os.environ | {"ANSIBLE_VAULT_PASSWORD_FILE": str(PROJECT / ".vault-password")},
         capture_output=True,
         text=True,
         timeout=180,
