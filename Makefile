@@ -66,8 +66,8 @@ molecule-%: setup
 
 test-molecule: $(ROLE_TESTS) ## every role on its own lab hosts (molecule-ROLE for one; -j 3 for three at a time)
 
-test-lab: setup ## the lab manager, then the whole stack on a lab VM
-	@pytest tests/lab/hosts tests/lab/stack
+test-lab: setup ## the lab manager, then the whole stack on one lab VM and on two
+	@pytest tests/lab/hosts tests/lab/stack tests/lab/pair
 
 test-slow: setup ## services, lab and roles; what needs lab hosts runs three at a time
 	@$(MAKE) --no-print-directory test-services

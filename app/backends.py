@@ -83,7 +83,12 @@ def open_index(settings: Settings, identity: EmbeddingIdentity, database: Databa
 
     api_key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
     return QdrantIndex(
-        address, settings.qdrant_collection_name, identity, api_key=api_key, timeout_s=settings.qdrant_timeout
+        address,
+        settings.qdrant_collection_name,
+        identity,
+        api_key=api_key,
+        timeout_s=settings.qdrant_timeout,
+        ca_file=settings.internal_ca_file,
     )
 
 
@@ -94,4 +99,10 @@ def open_store(settings: Settings) -> CacheStore:
     from app.cache.redis import RedisStore
 
     password = settings.redis_password.get_secret_value() if settings.redis_password else None
-    return RedisStore(settings.redis_dsn, password, settings.redis_pool_size, settings.redis_socket_timeout)
+    return RedisStore(
+        settings.redis_dsn,
+        password,
+        settings.redis_pool_size,
+        settings.redis_socket_timeout,
+        ca_file=settings.internal_ca_file,
+    )

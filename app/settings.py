@@ -131,10 +131,15 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = None
     redis_host: str | None = None
     redis_port: int = Field(6379, ge=1, le=65535)
+    redis_tls: bool = False
     redis_password: SecretStr | None = None
     redis_db: int = Field(0, ge=0)
     redis_pool_size: int = Field(20, ge=1)
     redis_socket_timeout: float = Field(0.5, gt=0, description="Seconds; a slow cache is skipped, not waited for.")
+
+    internal_ca_file: Path | None = Field(
+        None, description="Authorities (PEM) that Redis and Qdrant must be signed by over TLS; unset: the system's."
+    )
 
     vector_store_type: VectorStore | None = Field(
         None, description="Unset: a Qdrant server where QDRANT_URL or QDRANT_HOST names one, else edge."
@@ -327,7 +332,8 @@ class Settings(BaseSettings):
             return self.redis_url.get_secret_value()
         if self.redis_host is None:
             return None
-        return f"redis://{self.redis_host}:{self.redis_port}/{self.redis_db}"
+        scheme = "rediss" if self.redis_tls else "redis"
+        return f"{scheme}://{self.redis_host}:{self.redis_port}/{self.redis_db}"
 
     @property
     def qdrant_address(self) -> str | None:

@@ -1,4 +1,4 @@
-"""The hosts of a lab as an Ansible inventory: every host in every group of the single-VM layout."""
+"""The hosts of a lab as an Ansible inventory: what a host is for follows from its name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from lab.lab import Lab
 GROUPS = ("edge", "app", "worker", "postgres", "redis", "qdrant", "monitoring", "backup")
 # Off unless wanted.
 OPTIONAL_GROUPS = ("llm",)
+# Hosts with these names are one part of a service on several machines, or outside of it; any other is all of it.
+PARTS: dict[str, tuple[str, ...]] = {
+    "front": ("edge", "app", "worker"),
+    "data": ("postgres", "redis", "qdrant", "monitoring", "backup"),
+    "acme": (),
+}
 
 
 def ansible_inventory(lab: Lab) -> dict[str, Any]:
@@ -25,9 +31,12 @@ def ansible_inventory(lab: Lab) -> dict[str, Any]:
         }
         for entry in entries
     }
-    groups = {group: {"hosts": list(variables)} for group in GROUPS} | {name: {"hosts": []} for name in OPTIONAL_GROUPS}
+    groups = {
+        group: {"hosts": [name for name in variables if group in PARTS.get(name, GROUPS)]}
+        for group in (*GROUPS, *OPTIONAL_GROUPS)
+    }
     return {
         "_meta": {"hostvars": variables},
-        "all": {"children": list(groups), "vars": {"lab_directory": str(lab.directory)}},
+        "all": {"hosts": list(variables), "children": list(groups), "vars": {"lab_directory": str(lab.directory)}},
         **groups,
     }

@@ -91,13 +91,13 @@ def play(lab: Lab, playbook: str, *options: str) -> None:
 
 
 @cache
-def service(lab: Lab) -> Service:
-    """The address and the first key of the service, read from the vault once a process."""
+def service(lab: Lab, host: str = HOST) -> Service:
+    """The address of the edge and the first key of the service, read from the vault once a process."""
     vault = lab.directory / "secrets/vault.yml"
     viewer = Path(sys.executable).parent / "ansible-vault"
     said = run(viewer, "view", "--vault-password-file", ROOT / ".vault-password", vault)
     key = next(line.split(": ", 1)[1].strip() for line in said.splitlines() if line.startswith("admin_api_key"))
-    return Service(f"https://{lab.host(HOST).address}", key, lab.directory / "secrets/ca/ca.crt")
+    return Service(f"https://{lab.host(host).address}", key, lab.directory / "secrets/ca/ca.crt")
 
 
 def corpus(target: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import redis.asyncio as redis
 import structlog
@@ -28,7 +29,9 @@ class RedisStore:
         pool_size: int,
         timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
+        ca_file: Path | None = None,
     ) -> None:
+        tls = {"ssl_ca_certs": ca_file and str(ca_file), "ssl_check_hostname": True}
         pool = redis.BlockingConnectionPool.from_url(
             url,
             password=password,
@@ -39,6 +42,7 @@ class RedisStore:
             socket_connect_timeout=timeout_s,
             # A connection that Redis closed meanwhile is opened anew, once; what is slow is not tried again.
             retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+            **(tls if url.startswith("rediss:") else {}),
         )
         self._redis = redis.Redis.from_pool(pool)
         self._clock = clock

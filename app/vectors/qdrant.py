@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
+from pathlib import Path
 from uuid import UUID
 
 import httpx
@@ -27,10 +29,22 @@ class QdrantIndex:
     """
 
     def __init__(
-        self, url: str, name: str, identity: EmbeddingIdentity, api_key: str | None = None, timeout_s: float = 10.0
+        self,
+        url: str,
+        name: str,
+        identity: EmbeddingIdentity,
+        api_key: str | None = None,
+        timeout_s: float = 10.0,
+        ca_file: Path | None = None,
     ) -> None:
         self._client = AsyncQdrantClient(
-            url=url, api_key=api_key, timeout=max(1, round(timeout_s)), prefer_grpc=False, check_compatibility=False
+            url=url,
+            api_key=api_key,
+            timeout=max(1, round(timeout_s)),
+            prefer_grpc=False,
+            check_compatibility=False,
+            # Without a file of its own: what the system trusts.
+            verify=ssl.create_default_context(cafile=ca_file),
         )
         self._identity = identity
         self.alias = f"{name}-{identity.fingerprint}"
