@@ -19,12 +19,12 @@ def converge(host: Host, **variables: Any) -> subprocess.CompletedProcess[str]:
     return play(SCENARIO / "converge.yml", "--limit", host.backend.host, "-e", json.dumps(variables))
 
 
-def play(playbook: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def play(playbook: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A playbook on the scenario's hosts."""
     command = ["ansible-playbook", "-i", os.environ["MOLECULE_INVENTORY_FILE"], str(playbook)]
     return subprocess.run(  # noqa: S603
         [*command, *options],
-        env=os.environ | {"ANSIBLE_VAULT_PASSWORD_FILE": str(PROJECT / ".vault-password")},
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         timeout=180,

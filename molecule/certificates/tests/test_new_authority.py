@@ -15,7 +15,9 @@ testinfra_hosts = ["ansible://cert13"]
 def step(*options: str) -> subprocess.CompletedProcess[str]:
     """The operator's playbook, with the scenario's variables in place of an inventory's."""
     variables = ["-e", f"@{SCENARIO / 'vars/main.yml'}", "-e", '{"certificates_authority_units": []}']
-    return play(PROJECT / "playbooks/new_authority.yml", *variables, *options)
+    return play(
+        PROJECT / "playbooks/new_authority.yml", *variables, *options, ANSIBLE_CONFIG=str(PROJECT / "ansible.cfg")
+    )
 
 
 def trusts(client: Host, server: Host) -> bool:
