@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from lab.host import ssh_options
@@ -16,11 +17,14 @@ PARTS: dict[str, tuple[str, ...]] = {
     "data": ("postgres", "redis", "qdrant", "monitoring", "backup"),
     "acme": (),
 }
+# Somebody else's host in the same network: no part of the inventory.
+NEIGHBOUR = "neighbour"
+PORT_OF_ADDRESS = re.compile(r'https?://[^/\s"]+?:(\d+)')
 
 
 def ansible_inventory(lab: Lab) -> dict[str, Any]:
     """Return the JSON that Ansible's script plugin reads; a lab that isn't up has no hosts."""
-    entries = lab.inventory() if lab.exists else []
+    entries = [entry for entry in lab.inventory() if entry["instance"] != NEIGHBOUR] if lab.exists else []
     variables = {
         entry["instance"]: {
             "ansible_host": entry["address"],
@@ -37,6 +41,21 @@ def ansible_inventory(lab: Lab) -> dict[str, Any]:
     }
     return {
         "_meta": {"hostvars": variables},
-        "all": {"hosts": list(variables), "children": list(groups), "vars": {"lab_directory": str(lab.directory)}},
+        "all": {
+            "hosts": list(variables),
+            "children": list(groups),
+            "vars": {"lab_directory": str(lab.directory), **_surroundings(lab)},
+        },
         **groups,
     }
+
+
+def _surroundings(lab: Lab) -> dict[str, Any]:
+    """What a firewall on the hosts must know: this machine's address, and unusual ports of package sources."""
+    hosts = lab.hosts if lab.exists else []
+    if not hosts:
+        return {}
+    etc = hosts[0].disk.root / "etc"
+    files = [etc / "pip.conf", *etc.glob("apt/sources.list*"), *etc.glob("apt/*.d/*")]
+    ports = {port for file in files if file.is_file() for port in PORT_OF_ADDRESS.findall(file.read_text())}
+    return {"lab_gateway": hosts[0].network.gateway, "lab_package_ports": sorted(ports - {"80", "443"})}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from tests.prove import certificates, deployment, embedded, kills, retrieval, scale, suites
+from tests.prove import certificates, deployment, embedded, kills, retrieval, scale, suites, walls
 from tests.prove.scorecard import FILE, Figure, write
 
 PARTS: dict[str, Callable[[], list[Figure]]] = {
@@ -15,6 +15,7 @@ PARTS: dict[str, Callable[[], list[Figure]]] = {
     "certificates": certificates.measure,
     "kills": kills.measure,
     "scale": scale.measure,
+    "walls": walls.measure,
     "tests": suites.measure,
 }
 
