@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from tests.prove import certificates, deployment, embedded, kills, retrieval, scale, suites, walls
+from tests.prove import certificates, deployment, embedded, hardening, kills, retrieval, scale, suites, walls
 from tests.prove.scorecard import FILE, Figure, write
 
 PARTS: dict[str, Callable[[], list[Figure]]] = {
@@ -13,6 +13,7 @@ PARTS: dict[str, Callable[[], list[Figure]]] = {
     "retrieval": retrieval.measure,
     "up": deployment.measure,
     "certificates": certificates.measure,
+    "hardening": hardening.measure,
     "kills": kills.measure,
     "scale": scale.measure,
     "walls": walls.measure,

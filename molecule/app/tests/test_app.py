@@ -8,6 +8,8 @@ from typing import Any
 
 from testinfra.host import Host
 
+from tests.hardening import breaches, exposures
+
 KEY = "anc_molecule_0123456789012345678901234567890123456789"
 BASE = "http://127.0.0.1:8001"
 
@@ -59,9 +61,21 @@ def test_secrets_are_in_no_environment_and_no_open_file(host: Host) -> None:
 
 
 def test_the_sandbox_holds(host: Host) -> None:
-    for unit in ("anchorage-app@blue.service", "anchorage-worker.service"):
-        told = host.check_output(f"systemd-analyze security --no-pager {unit}")
-        assert float(told.splitlines()[-1].split(f"{unit}:")[1].split()[0]) <= 1.6, told
+    units = {"anchorage-app@blue.service", "anchorage-worker.service"}
+    assert breaches(exposures(host.check_output, units)) == []
+
+
+def test_the_reader_of_documents_bounds_itself_within_the_workers_sandbox(host: Host) -> None:
+    accepted = call(host, "/api/v1/documents", {"title": "Bounds", "text": "A reader has bounds."})
+    host.check_output(
+        f'timeout 60 sh -c \'until curl -s -H "Authorization: Bearer {KEY}" {BASE}/api/v1/jobs/{accepted["job_id"]} '
+        "| grep -q succeeded; do sleep 0.2; done'"
+    )
+    with host.sudo():
+        reader = host.check_output("pgrep -P $(systemctl show -P MainPID anchorage-worker)").split()[0]
+        limits = host.check_output(f"cat /proc/{reader}/limits")
+    bounded = {line.split("  ")[0] for line in limits.splitlines() if "unlimited" not in line}
+    assert {"Max address space", "Max cpu time"} <= bounded
 
 
 def test_the_doctor_finds_everything_in_order(host: Host) -> None:

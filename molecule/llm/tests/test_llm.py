@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from testinfra.host import Host  # type: ignore[import-untyped]
 
+from tests.hardening import breaches, exposures
+
 SCENARIO = Path(__file__).resolve().parents[1]
 KEY = "molecule-key-of-the-model-server"
 URL = "http://127.0.0.1:8090"
@@ -103,8 +105,7 @@ def test_the_key_is_in_no_environment_and_no_open_file(host: Host) -> None:
 
 
 def test_the_sandbox_holds(host: Host) -> None:
-    told = host.check_output("systemd-analyze security --no-pager anchorage-llm.service")
-    assert float(told.splitlines()[-1].split("anchorage-llm.service:")[1].split()[0]) <= 1.6, told
+    assert breaches(exposures(host.check_output, {"anchorage-llm.service"})) == []
 
 
 REFUSALS: list[tuple[str, dict[str, Any], str]] = [

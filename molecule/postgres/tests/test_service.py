@@ -8,6 +8,8 @@ import pytest
 from ask import by_password, by_user, lab, setting, wait_until_ready
 from testinfra.host import Host  # type: ignore[import-untyped]
 
+from tests.hardening import breaches, exposures
+
 
 @pytest.fixture
 def unit(host: Host) -> str:
@@ -30,10 +32,29 @@ def count(host: Host) -> int:
 
 
 def test_exposure(host: Host, unit: str) -> None:
-    report = host.check_output(f"systemd-analyze security --no-pager {unit}")
-    found = re.search(r"Overall exposure level for .*: ([0-9.]+)", report)
-    assert found, report
-    assert float(found[1]) <= 1.6
+    assert breaches(exposures(host.check_output, {unit})) == []
+
+
+def test_the_log_is_archived_by_a_command_in_the_sandbox(host: Host, unit: str) -> None:
+    """A shell, a program and a folder of its own: what every archiving tool needs."""
+    archive = "/var/lib/postgresql/archive"
+    orders = ["archive_mode = on", f"archive_command = 'test ! -f {archive}/%f && cp %p {archive}/%f'"]
+    with host.sudo():
+        host.check_output(f"install -d -o postgres -g postgres -m 0700 {archive}")
+    for order in orders:
+        assert by_user(host, "postgres", f"ALTER SYSTEM SET {order}", role="postgres").rc == 0
+    with host.sudo():
+        host.check_output(f"systemctl restart {unit}")
+    wait_until_ready(host)
+    segment = by_user(host, "postgres", "SELECT pg_walfile_name(pg_switch_wal())", role="postgres").stdout.strip()
+    with host.sudo():
+        host.check_output(f"timeout 20 sh -c 'until test -f {archive}/{segment}; do sleep 0.2; done'")
+    failed = by_user(host, "postgres", "SELECT failed_count FROM pg_stat_archiver", role="postgres")
+    assert failed.stdout.strip() == "0"
+    assert by_user(host, "postgres", "ALTER SYSTEM RESET ALL", role="postgres").rc == 0
+    with host.sudo():
+        host.check_output(f"systemctl restart {unit}")
+    wait_until_ready(host)
 
 
 def test_sandbox_bites(host: Host, unit: str) -> None:

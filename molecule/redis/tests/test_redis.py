@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import time
 
 import pytest
 from ask import SOCKET, TCP, ask, fields, lab, wait_until_ready
 from testinfra.host import Host  # type: ignore[import-untyped]
+
+from tests.hardening import breaches, exposures
 
 
 @pytest.mark.parametrize(("way", "user"), [(TCP, "nobody"), (SOCKET, "anchorage")], ids=["tcp", "socket"])
@@ -93,10 +94,23 @@ def test_it_comes_back_after_a_power_cut(host: Host) -> None:
 
 
 def test_exposure(host: Host) -> None:
-    report = host.check_output("systemd-analyze security --no-pager redis-server.service")
-    found = re.search(r"Overall exposure level for .*: ([0-9.]+)", report)
-    assert found, report
-    assert float(found[1]) <= 1.6
+    assert breaches(exposures(host.check_output, {"redis-server.service"})) == []
+
+
+def test_the_append_only_file_can_be_switched_on_and_rewritten(host: Host) -> None:
+    ask(host, "SET kept append")
+    assert ask(host, "CONFIG SET appendonly yes") == "OK"
+    ask(host, "BGREWRITEAOF")
+    deadline = time.monotonic() + 20
+    while (state := fields(host, "persistence"))["aof_rewrite_in_progress"] + state["aof_rewrite_scheduled"] != "00":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert (state["aof_enabled"], state["aof_last_bgrewrite_status"], state["aof_last_write_status"]) == (
+        "1",
+        "ok",
+        "ok",
+    )
+    assert ask(host, "CONFIG SET appendonly no") == "OK"
 
 
 def test_sandbox_bites(host: Host) -> None:

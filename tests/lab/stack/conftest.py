@@ -38,6 +38,10 @@ class Stack:
     def service(self) -> Service:
         return service(self.lab)
 
+    def ask(self, command: str) -> str:
+        """What the host's root is told by a command line."""
+        return self.host.execute("sh", "-c", command, root=True)
+
     def client(self, *, with_key: bool = True) -> httpx.Client:
         at = self.service
         headers = {"Authorization": f"Bearer {at.api_key}"} if with_key else {}

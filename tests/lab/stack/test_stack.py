@@ -14,15 +14,6 @@ from tests.lab.stack.conftest import Stack
 
 pytestmark = pytest.mark.lab
 MANUAL = "# Harbour\n\nA berth costs 34 euros a night for boats up to twelve metres. The office opens at nine."
-# What `systemd-analyze security` may say at most: 0 is safe, 10 is open.
-UNITS = {
-    "anchorage-app@blue": 1.2,
-    "anchorage-worker": 1.2,
-    "nginx": 2.6,
-    "postgresql@17-main": 1.4,
-    "redis-server": 1.1,
-    "qdrant": 1.0,
-}
 
 
 def add(client: httpx.Client, text: str, title: str) -> str:
@@ -132,14 +123,6 @@ def test_no_secret_lies_open_or_was_printed(stack: Stack) -> None:
         assert key not in place
     readable = stack.host.execute("sh", "-c", f"grep -rls '{key}' /etc /opt /var/lib 2>/dev/null || true")
     assert readable == ""
-
-
-@pytest.mark.parametrize(("unit", "worst"), UNITS.items())
-def test_each_service_is_sandboxed(stack: Stack, unit: str, worst: float) -> None:
-    told = stack.host.execute("systemd-analyze", "security", "--no-pager", f"{unit}.service", root=True)
-    exposure = re.search(r"Overall exposure level for \S+: (\S+)", told)
-    assert exposure is not None, told
-    assert float(exposure.group(1)) <= worst
 
 
 def test_the_command_of_the_host_finds_everything_in_order(stack: Stack) -> None:
