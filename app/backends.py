@@ -1,10 +1,11 @@
-"""What the settings name: the key of keys, the vector index, the cache, the reranker, the defaults of a retrieval."""
+"""What the settings name: database, keyring, vector index, cache, reranker, the defaults of a retrieval."""
 
 from __future__ import annotations
 
 import os
 import secrets
 
+from app.auth.keys import Keyring
 from app.cache.store import CacheStore, MemoryStore
 from app.db.session import Database
 from app.errors import ConfigurationError
@@ -15,7 +16,27 @@ from app.vectors.edge import EdgeIndex
 from app.vectors.protocols import VectorIndex
 
 
-def secret_key(settings: Settings) -> str:
+def open_database(settings: Settings, pool_size: int | None = None) -> Database:
+    """The database that DATABASE_URL names, or embedded mode's own; nothing is connected yet."""
+    other = settings.database_password_other
+    return Database(
+        settings.sqlalchemy_url,
+        pool_size or settings.database_pool_size,
+        other_password=other.get_secret_value() if other is not None else None,
+    )
+
+
+def open_keyring(settings: Settings, database: Database) -> Keyring:
+    """The API keys, under SECRET_KEY.
+
+    Raises:
+        ConfigurationError: server mode has no SECRET_KEY.
+    """
+    other = settings.secret_key_other
+    return Keyring(database, _secret_key(settings), other.get_secret_value() if other is not None else None)
+
+
+def _secret_key(settings: Settings) -> str:
     """The key of the keys' hashes; embedded mode makes one at first and keeps it beside its database."""
     if settings.secret_key is not None:
         return settings.secret_key.get_secret_value()
@@ -89,6 +110,7 @@ def open_index(settings: Settings, identity: EmbeddingIdentity, database: Databa
         api_key=api_key,
         timeout_s=settings.qdrant_timeout,
         ca_file=settings.internal_ca_file,
+        patience_s=settings.qdrant_restart_patience,
     )
 
 

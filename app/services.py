@@ -19,7 +19,14 @@ from app.answer.pipeline import Pipeline
 from app.answer.query_log import QueryLog
 from app.answer.streams import Streams
 from app.auth.keys import Keyring
-from app.backends import open_index, open_reranker, open_store, retrieval_defaults, secret_key
+from app.backends import (
+    open_database,
+    open_index,
+    open_keyring,
+    open_reranker,
+    open_store,
+    retrieval_defaults,
+)
 from app.cache.exact import ExactCache
 from app.cache.store import CacheStore, MemoryStore
 from app.db.bootstrap import bootstrap
@@ -128,7 +135,7 @@ async def _open(settings: Settings, metrics: Metrics, embedder: Embedder, stack:
         index=base.index,
         embedder=embedder,
         store=base.store,
-        keyring=Keyring(base.database, secret_key(settings)),
+        keyring=open_keyring(settings, base.database),
         acceptance=Acceptance(
             base.database,
             sandbox,
@@ -181,7 +188,7 @@ class _Base:
 
 
 async def _base(settings: Settings, embedder: Embedder, stack: AsyncExitStack) -> _Base:
-    database = Database(settings.sqlalchemy_url, settings.database_pool_size)
+    database = open_database(settings)
     stack.push_async_callback(database.close)
     async with database.session(reading=True) as session:
         await session.execute(select(1))
@@ -253,7 +260,7 @@ async def open_reindexer(settings: Settings) -> AsyncIterator[Reindexer]:
     embedder = open_embedder(settings)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(embedder.close)
-        database = Database(settings.sqlalchemy_url, settings.database_pool_size)
+        database = open_database(settings)
         stack.push_async_callback(database.close)
         if missing := await pending(database):
             raise ConfigurationError(

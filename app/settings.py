@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     log_format: LogFormat = LogFormat.JSON
     secret_key: SecretStr | None = Field(None, description="Keys the hashes of API keys; at least 32 characters.")
+    secret_key_other: SecretStr | None = Field(
+        None, description="While SECRET_KEY is changed: hashes under it are accepted too."
+    )
     api_v1_prefix: str = Field("/api/v1", pattern="^(/[a-z0-9_-]+)+$")
     allowed_hosts: Annotated[list[str], NoDecode] = ["*"]
     cors_origins: Annotated[list[str], NoDecode] = []
@@ -126,6 +129,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("var"), description="Embedded mode keeps its database and index here.")
     database_url: SecretStr | None = None
     database_password: SecretStr | None = Field(None, description="Put into DATABASE_URL, which then carries none.")
+    database_password_other: SecretStr | None = Field(
+        None, description="Tried where DATABASE_PASSWORD is refused, while it is changed."
+    )
     database_pool_size: int = Field(5, ge=1, le=100)
 
     redis_url: SecretStr | None = None
@@ -150,6 +156,9 @@ class Settings(BaseSettings):
     qdrant_api_key: SecretStr | None = None
     qdrant_collection_name: str = "anchorage"
     qdrant_timeout: float = Field(10.0, gt=0, description="Seconds a request to Qdrant may take.")
+    qdrant_restart_patience: float = Field(
+        10.0, ge=0, description="Seconds that questions wait for a Qdrant that restarts; then they fail at once."
+    )
 
     cache_ttl: int = Field(3600, ge=0, description="Seconds an answer is kept; a hit never extends it. 0 turns it off.")
     max_cache_size: int = Field(10_000, ge=1, description="Entries of the in-process cache of embedded mode.")
@@ -296,6 +305,12 @@ class Settings(BaseSettings):
         for value in values:
             ip_network(value)
         return values
+
+    @field_validator("secret_key_other", "database_password_other", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        # Their credential files are always there, so that a change of a secret changes no unit.
+        return None if value == "" else value
 
     @model_validator(mode="after")
     def _production_has_its_secrets(self) -> Self:

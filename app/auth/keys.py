@@ -2,6 +2,9 @@
 
 A key reads ``anc_<prefix>_<secret>``. Only HMAC-SHA256 of the whole key under ``SECRET_KEY`` is stored, so a
 copy of the database opens nothing; the secret has 256 bits, so a slow password hash would add nothing.
+
+While ``SECRET_KEY`` is changed, ``SECRET_KEY_OTHER`` is accepted too. A hash can't be carried over without its key, so
+each is made anew when its key is next used; ``secret_id`` says under which of the two it was made.
 """
 
 from __future__ import annotations
@@ -50,21 +53,28 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """A key as it may be shown; ``state`` is live, revoked or expired."""
+    """A key as it may be shown; ``state`` is live, revoked or expired.
+
+    ``moved``: its hash no longer needs ``SECRET_KEY_OTHER``, or there is none.
+    """
 
     name: str
     prefix: str
     scopes: tuple[str, ...]
     created_at: datetime
     state: str
+    moved: bool
 
 
 class Keyring:
     """Makes and recognises keys."""
 
-    def __init__(self, database: Database, secret_key: str) -> None:
+    def __init__(self, database: Database, secret_key: str, other: str | None = None) -> None:
+        """``other``: hashes under it are accepted too, while the secret key is changed; none is made."""
         self._database = database
         self._secret = secret_key.encode()
+        self._other = other.encode() if other is not None else None
+        self._secret_id = hmac.new(self._secret, b"secret id", hashlib.sha256).hexdigest()[:16]
 
     async def create(self, tenant_id: UUID, name: str, scopes: frozenset[Scope]) -> str:
         """Make a key and return it; it can't be read again."""
@@ -90,7 +100,8 @@ class Keyring:
                 select(ApiKey).where(ApiKey.tenant_id == tenant_id, ApiKey.name == name, ApiKey.revoked_at.is_(None))
             )
             for present in same_name:
-                if hmac.compare_digest(present.key_hash, self._hash(key)):
+                if self._matches(present.key_hash, key):
+                    self._move(present, key)
                     return False
                 present.revoked_at = now
             if await session.scalar(select(ApiKey.id).where(ApiKey.prefix == match.group(1))):
@@ -105,7 +116,17 @@ class Keyring:
             rows = await session.scalars(
                 select(ApiKey).where(ApiKey.tenant_id == tenant_id).order_by(ApiKey.created_at.desc(), ApiKey.id)
             )
-            return [KeyInfo(row.name, row.prefix, tuple(row.scopes), row.created_at, _state(row, now)) for row in rows]
+            return [
+                KeyInfo(
+                    row.name,
+                    row.prefix,
+                    tuple(row.scopes),
+                    row.created_at,
+                    _state(row, now),
+                    self._other is None or row.secret_id == self._secret_id,
+                )
+                for row in rows
+            ]
 
     async def revoke(self, tenant_id: UUID, name: str) -> int:
         """End all keys of that name at once; how many there were."""
@@ -124,14 +145,21 @@ class Keyring:
         async with self._database.session(reading=True) as session:
             found = await session.scalar(select(ApiKey).where(ApiKey.prefix == match.group(1)))
         # Compared also when there is none: the time taken says nothing.
-        good = hmac.compare_digest(found.key_hash if found else "0" * 64, self._hash(key))
-        now = datetime.now(UTC)
-        if found is None or not good or found.revoked_at or (found.expires_at and found.expires_at <= now):
+        good = self._matches(found.key_hash if found else "0" * 64, key)
+        if found is None or not good or _state(found, datetime.now(UTC)) != "live":
             raise AuthenticationError(_REFUSED)
+        if self._other is not None and found.secret_id != self._secret_id:
+            async with self._database.session() as session:
+                self._move(await session.get_one(ApiKey, found.id), key)
         return Principal(found.tenant_id, found.id, frozenset(Scope(scope) for scope in found.scopes))
 
-    def _hash(self, key: str) -> str:
-        return hmac.new(self._secret, key.encode(), hashlib.sha256).hexdigest()
+    def _matches(self, key_hash: str, key: str) -> bool:
+        # Both are always compared: the time taken says nothing of which one it was.
+        secrets_known = [self._secret] if self._other is None else [self._secret, self._other]
+        return True in [hmac.compare_digest(key_hash, _hash(secret, key)) for secret in secrets_known]
+
+    def _move(self, row: ApiKey, key: str) -> None:
+        row.key_hash, row.secret_id = _hash(self._secret, key), self._secret_id
 
     def _row(self, tenant_id: UUID, name: str, key: str, scopes: frozenset[Scope]) -> ApiKey:
         return ApiKey(
@@ -139,10 +167,15 @@ class Keyring:
             tenant_id=tenant_id,
             name=name,
             prefix=key.split("_")[1],
-            key_hash=self._hash(key),
+            key_hash=_hash(self._secret, key),
+            secret_id=self._secret_id,
             scopes=sorted(scope.value for scope in scopes),
             created_at=datetime.now(UTC),
         )
+
+
+def _hash(secret: bytes, key: str) -> str:
+    return hmac.new(secret, key.encode(), hashlib.sha256).hexdigest()
 
 
 def _state(row: ApiKey, now: datetime) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from app.backends import open_index, open_store
+from app.backends import open_database, open_index, open_store
 from app.db.migrate import pending
-from app.db.session import Database
 from app.errors import AnchorageError
 from app.providers.embedding import identity_of, open_embedder
 from app.providers.protocols import Instruction
@@ -17,7 +16,7 @@ from app.telemetry.metrics import Metrics
 
 async def diagnose(settings: Settings) -> dict[str, str | None]:
     """Name of each check to its cure, or None where all is well."""
-    database = Database(settings.sqlalchemy_url, 1)
+    database = open_database(settings, 1)
     identity = identity_of(settings)
     store = open_store(settings)
 

@@ -57,13 +57,14 @@ def list_keys(as_json: AsJson = False) -> None:
             "scopes": key.scopes if as_json else ",".join(key.scopes),
             "created_at": key.created_at.isoformat(timespec="seconds"),
             "state": key.state,
+            "moved": key.moved if as_json else ("" if key.moved else "needs SECRET_KEY_OTHER until it is used"),
         }
         for key in _with_keyring(found)
     ]
     if as_json:
         say_json(rows)
     else:
-        say_table(rows, ("name", "prefix", "scopes", "created_at", "state"))
+        say_table(rows, ("name", "prefix", "scopes", "created_at", "state", "moved"))
 
 
 @keys.command("revoke")
@@ -116,16 +117,14 @@ def _scopes(names: list[str]) -> frozenset[Scope]:
 
 
 def _with_keyring(action: Callable[[Keyring], Awaitable[Result]]) -> Result:
-    from app.auth.keys import Keyring
-    from app.backends import secret_key
-    from app.db.session import Database
+    from app.backends import open_database, open_keyring
 
     settings = load_settings()
 
     async def run() -> Result:
-        database = Database(settings.sqlalchemy_url)
+        database = open_database(settings)
         try:
-            return await action(Keyring(database, secret_key(settings)))
+            return await action(open_keyring(settings, database))
         finally:
             await database.close()
 

@@ -63,19 +63,18 @@ def serve(
 
 async def _first_key(settings: Settings) -> Path:
     """Make a key for this machine's user at the first start; ``anchorage ask`` and ``ingest`` read it."""
-    from app.auth.keys import Keyring, Scope
-    from app.backends import secret_key
+    from app.auth.keys import Scope
+    from app.backends import open_database, open_keyring
     from app.db.bootstrap import DEFAULT_TENANT_ID, bootstrap
     from app.db.migrate import migrate as upgrade
-    from app.db.session import Database
     from app.providers.embedding import identity_of
 
     file = settings.data_dir / "api-key"
     if not file.exists():
-        database = Database(settings.sqlalchemy_url)
+        database = open_database(settings)
         await upgrade(database)
         await bootstrap(database, identity_of(settings))
-        key = await Keyring(database, secret_key(settings)).create(DEFAULT_TENANT_ID, "owner", frozenset(Scope))
+        key = await open_keyring(settings, database).create(DEFAULT_TENANT_ID, "owner", frozenset(Scope))
         await database.close()
         with os.fdopen(os.open(file, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as handle:
             handle.write(key + "\n")
@@ -109,23 +108,22 @@ def migrate(
     as_json: AsJson = False,
 ) -> None:
     """Bring the database to this release's schema, and make the default collection."""
-    from app.auth.keys import Keyring, Scope
-    from app.backends import secret_key
+    from app.auth.keys import Scope
+    from app.backends import open_database, open_keyring
     from app.db.bootstrap import DEFAULT_TENANT_ID, bootstrap
     from app.db.migrate import migrate as upgrade
-    from app.db.session import Database
     from app.providers.embedding import identity_of
 
     settings = load_settings()
 
     async def run() -> dict[str, Any]:
-        database = Database(settings.sqlalchemy_url)
+        database = open_database(settings)
         try:
             applied = await upgrade(database)
             await bootstrap(database, identity_of(settings))
             if admin_key_file is None:
                 return {"applied": applied, "key_registered": False}
-            keyring, key = Keyring(database, secret_key(settings)), admin_key_file.read_text().strip()
+            keyring, key = open_keyring(settings, database), admin_key_file.read_text().strip()
             registered = await keyring.ensure(DEFAULT_TENANT_ID, "admin", key, frozenset(Scope))
             return {"applied": applied, "key_registered": registered}
         finally:

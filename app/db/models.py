@@ -80,6 +80,8 @@ class ApiKey(Base):
     name: Mapped[str] = mapped_column(String(100))
     prefix: Mapped[str] = mapped_column(String(16), unique=True)
     key_hash: Mapped[str] = mapped_column(String(64))
+    # Which SECRET_KEY the hash was made under; None: before there was this column.
+    secret_id: Mapped[str | None] = mapped_column(String(16))
     scopes: Mapped[list[str]]
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, event, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import Dialect, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
@@ -22,7 +22,8 @@ INDEX_LOCK = 0x696E6478
 class Database:
     """A pool of connections. ``session()`` is one transaction: it commits, or nothing happened."""
 
-    def __init__(self, url: str, pool_size: int = 5) -> None:
+    def __init__(self, url: str, pool_size: int = 5, other_password: str | None = None) -> None:
+        """``other_password`` is tried where the URL's is refused, while the password is changed."""
         parsed = make_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         options: dict[str, Any] = {}
@@ -36,6 +37,8 @@ class Database:
         if self.is_sqlite:
             event.listen(self.engine.sync_engine, "connect", _tune_sqlite)
             event.listen(self.engine.sync_engine, "begin", _begin_sqlite)
+        if other_password is not None and not self.is_sqlite:
+            event.listen(self.engine.sync_engine, "do_connect", _trying_also(other_password))
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
         self._readers = async_sessionmaker(self.engine.execution_options(reading=True), expire_on_commit=False)
 
@@ -81,6 +84,22 @@ class Database:
 
 def _unavailable() -> DependencyUnavailableError:
     return DependencyUnavailableError("postgres", "The database does not answer. Try again shortly.")
+
+
+def _trying_also(password: str) -> Callable[..., Any]:
+    """A way to connect that a change of the server's password does not break, whoever changes first."""
+
+    def connect(dialect: Dialect, _record: object, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        try:
+            return dialect.connect(*arguments, **options)
+        except dialect.loaded_dbapi.OperationalError as refused:
+            # libpq gives a refused password no code of its own; for any other cause the second try fails the same way.
+            try:
+                return dialect.connect(*arguments, **{**options, "password": password})
+            except dialect.loaded_dbapi.OperationalError:
+                raise refused from None
+
+    return connect
 
 
 def _begin_sqlite(connection: Connection) -> None:

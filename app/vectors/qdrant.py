@@ -19,6 +19,7 @@ from app.providers.protocols import EmbeddingIdentity
 from app.vectors.filters import Filter
 from app.vectors.protocols import DOCUMENT, SCOPE, VERSION, Hit, Point, Scope, SparseVector, Vector, VectorIndex
 from app.vectors.qdrant_filters import condition
+from app.vectors.qdrant_restart import RestartPatience
 
 
 class QdrantIndex:
@@ -36,7 +37,9 @@ class QdrantIndex:
         api_key: str | None = None,
         timeout_s: float = 10.0,
         ca_file: Path | None = None,
+        patience_s: float = 0.0,
     ) -> None:
+        """``patience_s`` is how long requests wait for a server that restarts."""
         self._client = AsyncQdrantClient(
             url=url,
             api_key=api_key,
@@ -46,6 +49,7 @@ class QdrantIndex:
             # Without a file of its own: what the system trusts.
             verify=ssl.create_default_context(cafile=ca_file),
         )
+        self._client.http.client.add_middleware(RestartPatience(patience_s))
         self._identity = identity
         self.alias = f"{name}-{identity.fingerprint}"
         # What is written to and read from: the alias, but for a generation its own collection.

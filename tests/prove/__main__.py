@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from tests.prove import certificates, deployment, embedded, hardening, kills, retrieval, scale, suites, walls
+from tests.prove import certificates, deployment, embedded, hardening, kills, retrieval, scale, secrets, suites, walls
 from tests.prove.scorecard import FILE, Figure, write
 
 PARTS: dict[str, Callable[[], list[Figure]]] = {
@@ -16,6 +16,7 @@ PARTS: dict[str, Callable[[], list[Figure]]] = {
     "hardening": hardening.measure,
     "kills": kills.measure,
     "scale": scale.measure,
+    "secrets": secrets.measure,
     "walls": walls.measure,
     "tests": suites.measure,
 }

@@ -83,6 +83,12 @@ class Postgres:
             c.execute(f'CREATE DATABASE "{name}"'.encode())
         return f"postgresql://owner@127.0.0.1:{self.port}/{name}"
 
+    def ask_for_the_password_of(self, role: str) -> None:
+        """From now on this role gives its password; all others are trusted."""
+        rules = self._data / "pg_hba.conf"
+        rules.write_text(f"host all {role} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+        self._run("pg_ctl", "-D", str(self._data), "reload")
+
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / program), *arguments]
         if os.geteuid() == 0:

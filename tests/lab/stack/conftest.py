@@ -51,11 +51,23 @@ class Stack:
 
 def play(lab: Lab, playbook: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Run a playbook on the lab and keep what it prints."""
-    command = [str(BIN / "ansible-playbook"), "-i", "inventories/lab", playbook, *options]
-    environment = {**os.environ, "ANCHORAGE_LAB": lab.name, "PATH": f"{BIN}:{os.environ['PATH']}"}
     return subprocess.run(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        play_command(playbook, *options),
+        cwd=ROOT,
+        env=play_environment(lab),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
+
+
+def play_command(playbook: str, *options: str) -> list[str]:
+    return [str(BIN / "ansible-playbook"), "-i", "inventories/lab", playbook, *options]
+
+
+def play_environment(lab: Lab) -> dict[str, str]:
+    return {**os.environ, "ANCHORAGE_LAB": lab.name, "PATH": f"{BIN}:{os.environ['PATH']}"}
 
 
 @pytest.fixture(scope="session")

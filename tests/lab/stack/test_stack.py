@@ -46,6 +46,7 @@ def test_a_document_is_answered_with_its_citation_over_https(stack: Stack) -> No
 
 
 def test_a_second_run_changes_nothing(stack: Stack) -> None:
+    """In a run of the whole folder, after test_secrets.py has changed every secret."""
     again = stack.play("site.yml")
     assert again.returncode == 0, again.stdout[-4000:]
     recap = re.search(r"changed=(\d+)", again.stdout.split("PLAY RECAP")[1])
