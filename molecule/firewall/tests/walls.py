@@ -68,7 +68,8 @@ def counted(host: Host, counter: str) -> int:
 
 def rules(host: Host) -> str:
     """The rules in force, and those that the next boot loads."""
-    return host.execute("sh", "-ec", "nft --stateless list table inet anchorage; cat /etc/nftables.conf", root=True)
+    script = "nft --stateless --terse list table inet anchorage; cat /etc/nftables.conf"
+    return host.execute("sh", "-ec", script, root=True)
 
 
 def from_within(host: Host, *command: str) -> str:
