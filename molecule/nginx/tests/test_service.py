@@ -58,19 +58,24 @@ def test_a_key_that_it_could_not_read_is_said_with_its_cure(host: Host) -> None:
     assert "chgrp www-data" in " ".join((done.stdout + done.stderr).split())
 
 
+def ask_until_logged(host: Host, edge: Edge, path: str) -> None:
+    """A reload, and a reopening of logs, take effect a moment after they were ordered."""
+    deadline = time.monotonic() + 20
+    while path not in host.check_output("cat /var/log/nginx/access.log"):
+        assert time.monotonic() < deadline
+        edge.get(path)
+
+
 def test_a_log_file_that_was_rotated_is_left_for_a_new_one(host: Host, edge: Edge) -> None:
     with host.sudo():
         host.check_output("echo 'access_log /var/log/nginx/access.log;' > /etc/nginx/conf.d/rotation.conf")
         host.check_output("systemctl reload nginx")
-        edge.get("/before-rotation")
+        ask_until_logged(host, edge, "/before-rotation")
         # What Debian's logrotate does: put the file aside, make a new one, tell nginx.
         host.check_output("mv /var/log/nginx/access.log /var/log/nginx/access.log.1")
         host.check_output("install -m 0640 -o www-data -g adm /dev/null /var/log/nginx/access.log")
         host.check_output("invoke-rc.d nginx rotate")
-        deadline = time.monotonic() + 10
-        while "/after-rotation" not in host.check_output("cat /var/log/nginx/access.log"):
-            assert time.monotonic() < deadline
-            edge.get("/after-rotation")
+        ask_until_logged(host, edge, "/after-rotation")
         assert "/before-rotation" in host.check_output("cat /var/log/nginx/access.log.1")
         host.check_output("rm /etc/nginx/conf.d/rotation.conf && systemctl reload nginx")
 
