@@ -42,6 +42,8 @@ def test_every_secret_is_changed_and_no_question_fails(stack: Stack) -> None:
     assert (on_disk(stack.host, "secret_key"), on_disk(stack.host, "secret_key_other")) == (new["secret_key"], "")
     assert answers(stack, key) == 200
     assert not [name for name in ROTATED if old[name] in said or new[name] in said]
+    # Unused from now on, it would keep the SECRET_KEY of the next change.
+    stack.host.execute("anchorage", "keys", "revoke", "shop", root=True)
 
 
 def test_a_change_that_was_killed_is_run_again_and_an_unused_key_keeps_the_old_secret_key(stack: Stack) -> None:
