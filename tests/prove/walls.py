@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,34 +17,17 @@ from tests.prove.scorecard import ROOT, Figure
 
 SSH = {"tcp/22"}
 PUBLIC = SSH | {"tcp/80", "tcp/443"}
-# What the inventory of two hosts says: stores listen to the network, and the service finds them there.
-APART: dict[str, object] = {
-    "postgres_listen_addresses": ["*"],
-    "postgres_client_networks": ["127.0.0.1/32", "{{ hostvars['front'].ansible_host }}/32"],
-    "redis_bind_addresses": ["*"],
-    "qdrant_bind_address": "0.0.0.0",  # noqa: S104
-    "app_database_url": "postgresql://anchorage@{{ hostvars['data'].ansible_host }}/anchorage",
-    "app_redis_host": "{{ hostvars['data'].ansible_host }}",
-    "app_qdrant_url": "http://{{ hostvars['data'].ansible_host }}:6333",
-    "app_secrets": {
-        "secret_key": "{{ secrets_values.secret_key }}",
-        "database_password": "{{ secrets_values.postgres_password }}",
-        "redis_password": "{{ secrets_values.redis_password }}",
-        "qdrant_api_key": "{{ secrets_values.qdrant_api_key }}",
-    },
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """Its hosts, whose names say what they are for, and what the inventory sets beside that."""
+    """Its hosts, whose names say what they are for."""
 
     name: str
     hosts: Sequence[str]
-    settings: Mapping[str, object]
 
 
-TOPOLOGIES = (Topology("one host", ("anchorage",), {}), Topology("data apart", ("front", "data"), APART))
+TOPOLOGIES = (Topology("one host", ("anchorage",)), Topology("data apart", ("front", "data")))
 
 
 def measure() -> list[Figure]:
@@ -59,7 +41,7 @@ def _scan(topology: Topology) -> list[Figure]:
     try:
         lab.up([(name, "trixie") for name in (*topology.hosts, NEIGHBOUR)])
         put_artifacts(lab)
-        _provision(lab, topology.settings)
+        _provision(lab)
         neighbour = lab.host(NEIGHBOUR)
         install(neighbour)
         return [
@@ -87,10 +69,10 @@ def _listed(ports: set[str]) -> str:
     return ", ".join(sorted(ports, key=lambda port: (port.split("/")[0], int(port.split("/")[1])))) or "none"
 
 
-def _provision(lab: Lab, settings: Mapping[str, object]) -> None:
+def _provision(lab: Lab) -> None:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     subprocess.run(
-        ["ansible-playbook", "-i", "inventories/lab", "site.yml", "-e", json.dumps(settings)],
+        ["ansible-playbook", "-i", "inventories/lab", "site.yml"],
         cwd=ROOT,
         env={**os.environ, "ANCHORAGE_LAB": lab.name, "PATH": path},
         check=True,
