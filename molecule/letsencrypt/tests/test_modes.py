@@ -6,10 +6,15 @@ import ssl
 import subprocess
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from conftest import METRICS, Converge, Edge
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from testinfra.host import Host  # type: ignore[import-untyped]
 
 testinfra_hosts = ["ansible://edge13"]
@@ -18,26 +23,20 @@ testinfra_hosts = ["ansible://edge13"]
 def certificate(directory: Path, names: Sequence[str], days: int = 90) -> dict[str, str]:
     """What a company's own authority would hand out: here signed by itself."""
     crt, key = directory / "public.crt", directory / "public.key"
-    alternatives = ",".join(f"DNS:{name}" for name in names)
-    subprocess.run(  # noqa: S603
-        [
-            *(
-                "openssl",
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-                "-days",
-                str(days),
-            ),
-            *("-subj", f"/CN={names[0]}", "-addext", f"subjectAltName={alternatives}", "-keyout", key, "-out", crt),
-        ],
-        check=True,
-        capture_output=True,
+    private = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(subject, subject, private.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=30))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(private, hashes.SHA256())
     )
+    crt.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    plain = serialization.NoEncryption()
+    key.write_bytes(private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
     return {"certificates_provided_certificate": str(crt), "certificates_provided_key": str(key)}
 
 
