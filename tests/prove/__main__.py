@@ -5,7 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from tests.prove import certificates, deployment, embedded, hardening, kills, retrieval, scale, secrets, suites, walls
+from tests.prove import (
+    certificates,
+    deployment,
+    embedded,
+    hardening,
+    kills,
+    retrieval,
+    scale,
+    secrets,
+    suites,
+    tls,
+    walls,
+)
 from tests.prove.scorecard import FILE, Figure, write
 
 PARTS: dict[str, Callable[[], list[Figure]]] = {
@@ -17,6 +29,7 @@ PARTS: dict[str, Callable[[], list[Figure]]] = {
     "kills": kills.measure,
     "scale": scale.measure,
     "secrets": secrets.measure,
+    "tls": tls.measure,
     "walls": walls.measure,
     "tests": suites.measure,
 }

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from lab.host import Host
+from lab.inventory import NEIGHBOUR
 from lab.lab import Lab
 from lab.up import HOST, ROOT, Service, bring_up, service
 
@@ -86,3 +87,11 @@ def stack(bare_lab: Lab) -> Stack:
     first = play(bare_lab, "site.yml")
     assert first.returncode == 0, f"site.yml failed:\n{first.stdout[-6000:]}"
     return Stack(bare_lab, first.stdout)
+
+
+@pytest.fixture(scope="session")
+def neighbour(stack: Stack) -> Iterator[Host]:
+    """A host that is no part of the inventory."""
+    (host,) = stack.lab.up([(NEIGHBOUR, "trixie")])
+    yield host
+    host.stop()
