@@ -25,7 +25,9 @@ def play(playbook: Path, *options: str, **environment: str) -> subprocess.Comple
     return subprocess.run(  # noqa: S603
         [*command, *options],
         env=os.environ | environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        # Ansible tells failures there.
+        stderr=subprocess.STDOUT,
         text=True,
         timeout=180,
         check=False,

@@ -69,7 +69,9 @@ def converge(host: Host) -> Converge:
         return subprocess.run(  # noqa: S603
             [*command, "--limit", host.backend.host, "-e", json.dumps(variables)],
             env=os.environ | {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            # Ansible tells failures there.
+            stderr=subprocess.STDOUT,
             text=True,
             timeout=300,
             check=False,

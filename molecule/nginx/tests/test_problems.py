@@ -16,13 +16,23 @@ from testinfra.host import Host  # type: ignore[import-untyped]
 
 def maintenance(wanted: str) -> subprocess.CompletedProcess[str]:
     """All hosts of the scenario are edges."""
-    playbook = Path(__file__).resolve().parents[3] / "playbooks" / "maintenance.yml"
-    inventory = f"{os.environ['MOLECULE_INVENTORY_FILE']}"
+    project = Path(__file__).resolve().parents[3]
+    environment = os.environ | {"ANSIBLE_CONFIG": str(project / "ansible.cfg")}
     with tempfile.TemporaryDirectory() as directory:
         groups = Path(directory) / "groups.yml"
         groups.write_text("{edge: {children: {all: {}}}}\n", encoding="utf-8")
-        command = ["ansible-playbook", "-i", inventory, "-i", str(groups), str(playbook), "-e", f"maintenance={wanted}"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603
+        inventories = ["-i", os.environ["MOLECULE_INVENTORY_FILE"], "-i", str(groups)]
+        return subprocess.run(  # noqa: S603
+            ["ansible-playbook", *inventories, "playbooks/maintenance.yml", "-e", f"maintenance={wanted}"],  # noqa: S607
+            cwd=project,
+            env=environment,
+            stdout=subprocess.PIPE,
+            # Ansible tells failures there.
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
 
 
 def check_problem(status: int, code: str, headers: dict[str, str], body: bytes) -> None:
