@@ -14,7 +14,7 @@ from ansible.parsing.vault import VaultLib, VaultSecret
 from lab.host import Host
 from lab.lab import Lab
 from lab.up import ROOT, Service
-from tests.lab.load import ConstantLoad
+from tests.lab.load import RATE_PER_S, ConstantLoad
 
 # Cached answers would spare Postgres, Qdrant or Redis: each question goes through all that has a secret.
 QUESTION = {"query": "How much does a berth cost a night?", "use_cache": False}
@@ -51,11 +51,12 @@ def make_key(host: Host, name: str) -> str:
     return host.execute("anchorage", "keys", "create", "--name", name, "--scope", "query", root=True).strip()
 
 
-def questions(at: Service, key: str) -> ConstantLoad:
-    """20 a second over HTTPS."""
+def questions(at: Service, key: str, rate_per_s: float = RATE_PER_S) -> ConstantLoad:
+    """At a constant rate, over HTTPS."""
     return ConstantLoad(
         f"{at.url}/api/v1/query",
         context=ssl.create_default_context(cafile=str(at.ca_file)),
+        rate_per_s=rate_per_s,
         method="POST",
         json=QUESTION,
         headers={"X-API-Key": key},
