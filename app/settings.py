@@ -157,7 +157,7 @@ class Settings(BaseSettings):
     qdrant_collection_name: str = "anchorage"
     qdrant_timeout: float = Field(10.0, gt=0, description="Seconds a request to Qdrant may take.")
     qdrant_restart_patience: float = Field(
-        10.0, ge=0, description="Seconds that questions wait for a Qdrant that restarts; then they fail at once."
+        15.0, ge=0, description="Seconds that questions wait for a Qdrant that restarts; then they fail at once."
     )
 
     cache_ttl: int = Field(3600, ge=0, description="Seconds an answer is kept; a hit never extends it. 0 turns it off.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 
@@ -15,24 +14,19 @@ from testinfra.host import Host  # type: ignore[import-untyped]
 
 
 def maintenance(wanted: str) -> subprocess.CompletedProcess[str]:
-    """All hosts of the scenario are edges."""
     project = Path(__file__).resolve().parents[3]
-    environment = os.environ | {"ANSIBLE_CONFIG": str(project / "ansible.cfg")}
-    with tempfile.TemporaryDirectory() as directory:
-        groups = Path(directory) / "groups.yml"
-        groups.write_text("{edge: {children: {all: {}}}}\n", encoding="utf-8")
-        inventories = ["-i", os.environ["MOLECULE_INVENTORY_FILE"], "-i", str(groups)]
-        return subprocess.run(  # noqa: S603
-            ["ansible-playbook", *inventories, "playbooks/maintenance.yml", "-e", f"maintenance={wanted}"],  # noqa: S607
-            cwd=project,
-            env=environment,
-            stdout=subprocess.PIPE,
-            # Ansible tells failures there.
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+    inventory = os.environ["MOLECULE_INVENTORY_FILE"]
+    return subprocess.run(  # noqa: S603
+        ["ansible-playbook", "-i", inventory, "playbooks/maintenance.yml", "-e", f"maintenance={wanted}"],  # noqa: S607
+        cwd=project,
+        env=os.environ | {"ANSIBLE_CONFIG": str(project / "ansible.cfg")},
+        stdout=subprocess.PIPE,
+        # Ansible tells failures there.
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def check_problem(status: int, code: str, headers: dict[str, str], body: bytes) -> None:
