@@ -61,6 +61,13 @@ def _rated(directory: Path) -> Verdict:
         lab.down()
 
 
+def _may_sign() -> x509.KeyUsage:
+    uses = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+    return x509.KeyUsage(
+        **dict.fromkeys(uses, False), key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False
+    )
+
+
 def _certificates(directory: Path) -> str:
     """Write `public.crt` and `public.key` there; returns the root (PEM) that signed."""
     authority, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
@@ -71,6 +78,8 @@ def _certificates(directory: Path) -> str:
             signer, signer, authority.public_key(), x509.random_serial_number(), now - DAY, now + 3650 * DAY
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_may_sign(), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority.public_key()), critical=False)
         .sign(authority, hashes.SHA256())
     )
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
@@ -82,6 +91,7 @@ def _certificates(directory: Path) -> str:
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.CRLDistributionPoints([revoked]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), critical=False)
         .sign(authority, hashes.SHA256())
     )
     (directory / "public.crt").write_bytes(leaf.public_bytes(Encoding.PEM) + root.public_bytes(Encoding.PEM))
