@@ -19,7 +19,7 @@ ALL = ("-e", "secrets_rotate=redis,postgres,qdrant,secret_key")
 KILLED_AT = (
     "Tell Redis",
     "Start the spare colour",
-    "Turn the edge",
+    "Write the configuration",
     "Restart the active colour",
     "Stop the spare colour",
     "Set the password",
