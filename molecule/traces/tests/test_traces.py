@@ -1,0 +1,65 @@
+"""A trace that was sent is on the page; a stranger is refused; nothing is reached from outside."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import time
+
+import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, TracesData
+from testinfra.host import Host  # type: ignore[import-untyped]
+
+from tests.hardening import breaches, exposures
+
+URL = "http://127.0.0.1:6006"
+KEY = "Authorization: Bearer 0123456789abcdef-molecule-traces-api-key"
+
+
+def ask(host: Host, *options: str) -> str:
+    return str(host.check_output(f"curl -s -m 20 {' '.join(options)}"))
+
+
+def test_a_trace_that_was_sent_can_be_looked_at(host: Host) -> None:
+    now = time.time_ns()
+    name = f"retrieve-{secrets.token_hex(4)}"
+    span = Span(
+        trace_id=secrets.token_bytes(16),
+        span_id=secrets.token_bytes(8),
+        name=name,
+        start_time_unix_nano=now,
+        end_time_unix_nano=now + 1_000_000,
+    )
+    body = TracesData(resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=[span])])]).SerializeToString()
+    host.check_output(f"printf %s {body.hex()} | xxd -r -p > /tmp/trace")
+    send = f"--data-binary @/tmp/trace -H 'Content-Type: application/x-protobuf' {URL}/v1/traces -w '%{{http_code}}' -o /dev/null"
+    assert ask(host, send) == "401"
+    assert ask(host, f"-H '{KEY}'", send) == "200"
+    deadline = time.monotonic() + 30
+    while name not in (shown := ask(host, f"-H '{KEY}'", f"{URL}/v1/projects/default/spans")):
+        assert time.monotonic() < deadline, shown
+        time.sleep(1)
+    assert json.loads(shown)["data"]
+
+
+@pytest.mark.parametrize("port", [6006, 6007])
+def test_it_is_reached_on_the_host_only(host: Host, port: int) -> None:
+    address = host.ansible.get_variables()["ansible_host"]
+    with pytest.raises(OSError), socket.create_connection((address, port), timeout=5) as connection:  # noqa: PT011
+        # The sandbox drops what comes from elsewhere, though somebody listens.
+        connection.settimeout(5)
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        if not connection.recv(1):
+            raise OSError("closed")
+
+
+def test_no_secret_is_in_a_file_that_others_read(host: Host) -> None:
+    with host.sudo():
+        file = host.file("/etc/anchorage/credentials/traces.env")
+        assert (file.user, file.mode) == ("root", 0o600)
+        assert "molecule-traces" not in host.check_output("systemctl show anchorage-traces.service")
+
+
+def test_the_sandbox_is_within_its_bound(host: Host) -> None:
+    assert breaches(exposures(host.check_output, {"anchorage-traces.service"})) == []
