@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import re
 import tempfile
@@ -17,6 +18,7 @@ short_description: Write several configuration files, all or none
 description:
   - Every file that differs is checked by its own checker first; none is put in place unless all are accepted.
   - Files belong to root. Missing folders are made with mode 0755.
+  - Any role may use it; ansible.cfg names its folder.
 options:
   files:
     type: list
@@ -28,6 +30,7 @@ options:
       content: {type: str, description: The whole of it.}
       words: {type: dict, description: "Of a file of `NAME value` lines that stays as it is otherwise: the values."}
       mode: {type: str, default: "0644", description: Its mode, in octal.}
+      group: {type: str, default: root, description: "Its group; check mode takes one that is missing for made later."}
       validate: {type: str, description: "Command line that accepts it; %s is the new file."}
   modes:
     type: dict
@@ -41,6 +44,7 @@ FILE = {
     "content": {"type": "str"},
     "words": {"type": "dict"},
     "mode": {"type": "str", "default": "0644"},
+    "group": {"type": "str", "default": "root"},
     "validate": {"type": "str"},
 }
 
@@ -59,12 +63,20 @@ def with_words(text: str, words: dict[str, str]) -> str:
     return text
 
 
-def present(path: Path) -> tuple[str, str]:
-    """What the file holds, and its mode in octal; no mode when there is none, or it is not root's."""
+def group_id(name: str) -> int | None:
+    """None when the host has no such group."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
+
+
+def present(path: Path, group: int | None) -> tuple[str, str]:
+    """What the file holds, and its mode in octal; no mode when there is none, or it is not root's and the group's."""
     if not path.is_file():
         return "", ""
     status = path.stat()
-    return path.read_text(), f"{status.st_mode & 0o7777:04o}" if (status.st_uid, status.st_gid) == (0, 0) else ""
+    return path.read_text(), f"{status.st_mode & 0o7777:04o}" if (status.st_uid, status.st_gid) == (0, group) else ""
 
 
 def other_mode(path: Path, mode: int) -> bool:
@@ -104,7 +116,7 @@ def main() -> None:
     wanted: list[tuple[dict[str, Any], str]] = []
     for file in module.params["files"]:
         path = Path(file["path"])
-        before, mode = present(path)
+        before, mode = present(path, group_id(file["group"]))
         after = with_words(before, file["words"]) if file["words"] else file["content"]
         if (before, mode) != (after, file["mode"]):
             wanted.append((file, after))
@@ -125,7 +137,7 @@ def main() -> None:
             target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             module.atomic_move(name, str(target))
             target.chmod(int(file["mode"], 8))
-            os.chown(target, 0, 0)
+            os.chown(target, 0, grp.getgrnam(file["group"]).gr_gid)
         for path, mode in looser.items():
             if path.endswith("/"):
                 Path(path).mkdir(exist_ok=True)
