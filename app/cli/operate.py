@@ -105,6 +105,10 @@ def migrate(
             help="File with a key that was made elsewhere: it becomes the admin's, and a former one is revoked.",
         ),
     ] = None,
+    monitoring_key_file: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="The same for the probe that asks questions: it may do only that."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring the database to this release's schema, and make the default collection."""
@@ -115,16 +119,20 @@ def migrate(
     from app.providers.embedding import identity_of
 
     settings = load_settings()
+    keys = (
+        ("admin", admin_key_file, frozenset(Scope)),
+        ("monitoring", monitoring_key_file, frozenset({Scope.QUERY})),
+    )
 
     async def run() -> dict[str, Any]:
         database = open_database(settings)
         try:
             applied = await upgrade(database)
             await bootstrap(database, identity_of(settings))
-            if admin_key_file is None:
-                return {"applied": applied, "key_registered": False}
-            keyring, key = open_keyring(settings, database), admin_key_file.read_text().strip()
-            registered = await keyring.ensure(DEFAULT_TENANT_ID, "admin", key, frozenset(Scope))
+            keyring, registered = open_keyring(settings, database), False
+            for name, file, scopes in keys:
+                if file is not None:
+                    registered |= await keyring.ensure(DEFAULT_TENANT_ID, name, file.read_text().strip(), scopes)
             return {"applied": applied, "key_registered": registered}
         finally:
             await database.close()
@@ -134,8 +142,8 @@ def migrate(
         print(json.dumps(done))  # noqa: T201
         return
     print(f"Applied: {', '.join(done['applied']) or 'nothing was missing'}")  # noqa: T201
-    if admin_key_file is not None:
-        print("The admin's key is " + ("registered." if done["key_registered"] else "there already."))  # noqa: T201
+    if admin_key_file is not None or monitoring_key_file is not None:
+        print("The keys given are " + ("registered." if done["key_registered"] else "there already."))  # noqa: T201
 
 
 def reindex(

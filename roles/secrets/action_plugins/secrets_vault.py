@@ -31,6 +31,7 @@ LENGTHS = {
     "secret_key": 64,
     "postgres_password": 40,
     "redis_password": 40,
+    "redis_monitor_password": 40,
     "qdrant_api_key": 40,
     "qdrant_read_only_api_key": 40,
     "llm_api_key": 40,
@@ -43,6 +44,8 @@ GROUPS = {
     "qdrant": ("qdrant_api_key", "qdrant_read_only_api_key"),
     "secret_key": ("secret_key",),
 }
+# Keys of the service: the first one, which may all, and the one of the probe that asks questions.
+API_KEYS = ("admin_api_key", "monitoring_api_key")
 STEPS = ("load", "begin", "end", "finish")
 
 
@@ -67,7 +70,7 @@ class Vault:
 
     def make_missing(self, now: datetime) -> None:
         """Add what is not there yet; nothing is replaced."""
-        for name in [*LENGTHS, "admin_api_key"]:
+        for name in (*LENGTHS, *API_KEYS):
             if name not in self.values:
                 self._make(name, now)
 
@@ -109,7 +112,7 @@ class Vault:
         ]
 
     def _make(self, name: str, now: datetime) -> None:
-        if name == "admin_api_key":
+        if name in API_KEYS:
             value = f"anc_{_random(10, string.ascii_lowercase + string.digits)}_{_random(43)}"
         else:
             value = _random(LENGTHS[name])
