@@ -33,10 +33,10 @@ def open_keyring(settings: Settings, database: Database) -> Keyring:
         ConfigurationError: server mode has no SECRET_KEY.
     """
     other = settings.secret_key_other
-    return Keyring(database, _secret_key(settings), other.get_secret_value() if other is not None else None)
+    return Keyring(database, secret_key(settings), other.get_secret_value() if other is not None else None)
 
 
-def _secret_key(settings: Settings) -> str:
+def secret_key(settings: Settings) -> str:
     """The key of the keys' hashes; embedded mode makes one at first and keeps it beside its database."""
     if settings.secret_key is not None:
         return settings.secret_key.get_secret_value()

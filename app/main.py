@@ -30,6 +30,7 @@ from app.services import Services, open_services
 from app.settings import Settings
 from app.telemetry.logs import configure_logs
 from app.telemetry.metrics import Metrics
+from app.telemetry.otlp import open_tracer
 
 MAX_JSON_BYTES = 1024 * 1024
 # Less than gunicorn's timeout, which ends a worker that is silent for longer.
@@ -45,11 +46,13 @@ def from_environment() -> FastAPI:
 
 def create_app(settings: Settings) -> FastAPI:
     """Build the application; nothing is opened before it starts."""
-    metrics = Metrics(settings.metrics_namespace)
+    metrics = Metrics(settings.metrics_namespace, enabled=settings.enable_metrics)
+    traced = open_tracer(settings, "web", metrics)
+    tracer, exporter = traced if traced is not None else (None, None)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        services = await open_services(settings, metrics, START_PATIENCE_SECONDS)
+        services = await open_services(settings, metrics, START_PATIENCE_SECONDS, tracer)
         app.state.services = services
         try:
             # Loads the clients, and stops the start when the service could answer nothing.
@@ -58,6 +61,8 @@ def create_app(settings: Settings) -> FastAPI:
                 yield
         finally:
             await services.close()
+            if exporter is not None:
+                await asyncio.to_thread(exporter.close)
 
     app = FastAPI(
         title="Anchorage",
@@ -94,7 +99,7 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID", "Last-Event-ID"],
             expose_headers=["X-Request-ID"],
         )
-    app.add_middleware(Observe, metrics=metrics)
+    app.add_middleware(Observe, metrics=metrics, tracer=tracer)
     return app
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from app.answer.conversation import Conversations
 from app.answer.feedback import FeedbackBook
 from app.answer.pipeline import Pipeline
+from app.answer.query_hash import QueryHasher
 from app.answer.query_log import QueryLog
 from app.answer.streams import Streams
 from app.auth.keys import Keyring
@@ -26,6 +27,7 @@ from app.backends import (
     open_reranker,
     open_store,
     retrieval_defaults,
+    secret_key,
 )
 from app.cache.exact import ExactCache
 from app.cache.store import CacheStore, MemoryStore
@@ -45,16 +47,20 @@ from app.ingest.sandbox import Sandbox
 from app.ingest.stages import Stages
 from app.ingest.worker import Chore, Worker
 from app.providers.embedding import open_embedder
+from app.providers.embedding.measured import MeasuredEmbedder
 from app.providers.protocols import Embedder, ImageDescriber
 from app.providers.registry import Answerers
 from app.retrieval.rerank import RerankStep
 from app.retrieval.search import Retriever
 from app.settings import Settings
+from app.state import Parts
 from app.telemetry.metrics import Metrics
+from app.telemetry.pool import watch_pool
+from app.telemetry.traces import Tracer
 from app.vectors.bm25 import Bm25Encoder
 from app.vectors.protocols import VectorIndex
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 RETRY_SECONDS = 1.0
 DAY_SECONDS = 86_400.0
 STREAM_EVENTS = 50_000
@@ -83,6 +89,7 @@ class Services:
     queue: Queue
     worker: Worker
     metrics: Metrics
+    parts: Parts
     resources: AsyncExitStack
 
     async def close(self) -> None:
@@ -91,7 +98,9 @@ class Services:
         await self.resources.aclose()
 
 
-async def open_services(settings: Settings, metrics: Metrics, patience_s: float = 0.0) -> Services:
+async def open_services(
+    settings: Settings, metrics: Metrics, patience_s: float = 0.0, tracer: Tracer | None = None
+) -> Services:
     """Connect everything. Embedded mode brings its own database up to date; server mode expects it so.
 
     ``patience_s`` is how long to wait for a database or an index that does not answer yet: after a power cut all
@@ -101,12 +110,12 @@ async def open_services(settings: Settings, metrics: Metrics, patience_s: float 
         ConfigurationError: a setting, the schema or the data contradict this release.
         DependencyUnavailableError: the database or the index does not answer.
     """
-    embedder = open_embedder(settings, metrics)
+    embedder = MeasuredEmbedder(open_embedder(settings, metrics), metrics)
     deadline = monotonic() + patience_s
     while True:
         async with AsyncExitStack() as stack:
             try:
-                return await _open(settings, metrics, embedder, stack)
+                return await _open(settings, metrics, embedder, tracer, stack)
             except DependencyUnavailableError as error:
                 if monotonic() + RETRY_SECONDS > deadline:
                     raise
@@ -114,8 +123,10 @@ async def open_services(settings: Settings, metrics: Metrics, patience_s: float 
         await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _open(settings: Settings, metrics: Metrics, embedder: Embedder, stack: AsyncExitStack) -> Services:
-    base = await _base(settings, embedder, stack)
+async def _open(
+    settings: Settings, metrics: Metrics, embedder: Embedder, tracer: Tracer | None, stack: AsyncExitStack
+) -> Services:
+    base = await _base(settings, embedder, metrics, stack)
     query_log = QueryLog(base.database) if settings.enable_query_logging else None
     if query_log is not None:
         stack.push_async_callback(query_log.close)
@@ -163,14 +174,16 @@ async def _open(settings: Settings, metrics: Metrics, embedder: Embedder, stack:
             conversations=conversations,
             defaults=retrieval_defaults(settings),
             max_results=settings.max_retrieval_results,
+            hasher=QueryHasher(secret_key(settings)),
         ),
         conversations=conversations,
         streams=_streams(base, stack),
         feedback=FeedbackBook(base.database, query_log),
         query_log=query_log,
         queue=queue,
-        worker=_worker(base, queue, sandbox, describer),
+        worker=_worker(base, queue, sandbox, describer, metrics, tracer),
         metrics=metrics,
+        parts=Parts(base.database, base.index, base.store),
         resources=stack.pop_all(),
     )
 
@@ -187,8 +200,9 @@ class _Base:
     store: CacheStore
 
 
-async def _base(settings: Settings, embedder: Embedder, stack: AsyncExitStack) -> _Base:
+async def _base(settings: Settings, embedder: Embedder, metrics: Metrics, stack: AsyncExitStack) -> _Base:
     database = open_database(settings)
+    watch_pool(database, metrics)
     stack.push_async_callback(database.close)
     async with database.session(reading=True) as session:
         await session.execute(select(1))
@@ -224,10 +238,17 @@ def _streams(base: _Base, stack: AsyncExitStack) -> Streams:
     return streams
 
 
-def _worker(base: _Base, queue: Queue, sandbox: Sandbox, describer: ImageDescriber | None) -> Worker:
+def _worker(
+    base: _Base,
+    queue: Queue,
+    sandbox: Sandbox,
+    describer: ImageDescriber | None,
+    metrics: Metrics,
+    tracer: Tracer | None,
+) -> Worker:
     settings = base.settings
     stages = Stages(base.database, sandbox, base.index, base.embedder, base.sparse, describer)
-    indexer = Indexer(base.database, base.index, stages)
+    indexer = Indexer(base.database, base.index, stages, metrics=metrics)
     reindexer = Reindexer(base.database, base.index, base.embedder, base.sparse)
     return Worker(
         queue,
@@ -238,6 +259,8 @@ def _worker(base: _Base, queue: Queue, sandbox: Sandbox, describer: ImageDescrib
             Chore("index.repair", reindexer.repair, settings.index_check_hours * 3600),
             Chore("retention", partial(_forget, base.database, settings), DAY_SECONDS),
         ],
+        metrics=metrics,
+        tracer=tracer,
     )
 
 

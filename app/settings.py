@@ -255,6 +255,19 @@ class Settings(BaseSettings):
     enable_query_logging: bool = True
     query_log_keep_days: int = Field(90, ge=1)
     metrics_namespace: str = Field("anchorage", pattern="^[a-z_][a-z0-9_]*$")
+    worker_metrics_port: int = Field(
+        0, ge=0, le=65535, description="Loopback port where `anchorage worker` answers /metrics; 0: none."
+    )
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None, description="Base URL of an OTLP collector (HTTP), e.g. http://127.0.0.1:4318; unset: no traces."
+    )
+    otel_exporter_otlp_headers: SecretStr | None = Field(None, description="For the collector: name=value,name=value.")
+    traces_sample_ratio: float = Field(
+        0.05, ge=0, le=1, description="Share of the traces that are kept; those with an error or slow ones always are."
+    )
+    traces_slow_s: float = Field(2.0, gt=0, description="Seconds from which a trace is slow.")
+    sentry_dsn: SecretStr | None = Field(None, description="Where unexpected failures are reported; unset: nowhere.")
+    app_colour: str = Field("", pattern="^[a-z]*$", description="Which of two services side by side this one is.")
 
     job_lease_seconds: float = Field(60.0, gt=0, description="A job whose worker is silent this long is taken over.")
     job_keep_days: int = Field(30, ge=1, description="Of jobs that succeeded; those that failed are kept.")

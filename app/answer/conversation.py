@@ -19,7 +19,7 @@ from app.db.models import Session, Turn
 from app.db.session import Database
 from app.errors import DependencyUnavailableError, NotFoundError
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 SWEEP_SECONDS = 600.0
 
 

@@ -18,9 +18,10 @@ from app.answer.citations import Citation, cite
 from app.answer.conversation import Conversations, Said
 from app.answer.links import LinkFilter, addresses, without_foreign_links
 from app.answer.prompt import PROMPT_VERSION
+from app.answer.query_hash import QueryHasher
 from app.answer.query_log import QueryLog
 from app.answer.question import Answer, CitedPassage, Delta, Event, Question, Retrieved
-from app.answer.standalone import Exchange, standalone
+from app.answer.standalone import Exchange, Standalone, standalone
 from app.cache.exact import CacheKey, ExactCache
 from app.db.bootstrap import find_collection
 from app.db.collection_settings import CollectionSettings
@@ -32,9 +33,11 @@ from app.providers.registry import Answerers
 from app.retrieval.options import RetrievalOptions
 from app.retrieval.search import Passage, Retriever
 from app.telemetry.metrics import Metrics
+from app.telemetry.redaction import keep_private
+from app.telemetry.traces import Step, describe
 from app.vectors.protocols import Scope
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 FEW_PASSAGES = 5
 
 
@@ -54,6 +57,7 @@ class Pipeline:
         conversations: Conversations,
         defaults: RetrievalOptions,
         max_results: int,
+        hasher: QueryHasher,
     ) -> None:
         self._database = database
         self._retriever = retriever
@@ -65,6 +69,7 @@ class Pipeline:
         self._conversations = conversations
         self._defaults = defaults
         self._max_results = max_results
+        self._hasher = hasher
 
     async def ask(self, asked: Question) -> AsyncGenerator[Event, None]:
         """Yield what happens, ending with the ``Answer``; closing the iterator stops the generation.
@@ -75,47 +80,64 @@ class Pipeline:
             provider does not answer.
         """
         start = perf_counter()
+        timings: dict[str, float] = {}
+        self._name(asked)
         answerer = self._answerers.get(asked.provider, asked.model)
         # The epoch is read before the retrieval: whatever changes from here on makes the answer uncacheable.
-        collection, history = await self._opened(asked)
-        rewritten = await standalone(asked.text, history, answerer)
-        rewriting_ms = (perf_counter() - start) * 1000
+        with Step("open", timings):
+            collection, history = await self._opened(asked)
+        rewritten = await self._rewritten(asked, history, answerer, timings)
         question = replace(asked, text=rewritten.text)
         options = question.retrieval.options(
             self._defaults, CollectionSettings.read(collection.settings), self._max_results
         )
         key = self._cache_key(question, options, collection, answerer.name, answerer.model)
         use_cache = question.use_cache and self._cache.enabled
-        if use_cache and (cached := await self._cached(key, collection)) is not None:
+        cached = None
+        if use_cache:
+            with Step("cache", timings):
+                cached = await self._cached(key, collection)
+        if cached is not None:
             answer = cached
             yield Delta(answer.text)
         else:
             scope = Scope(question.tenant_id, collection.id)
             retrieval = await self._retriever.search(scope, question.text, options)
+            timings |= retrieval.timings_ms
             yield Retrieved(retrieval.passages)
-            answer = Answer("", False, [], key.provider, key.model, timings_ms=retrieval.timings_ms)
+            answer = Answer("", False, [], key.provider, key.model)
             answer.chunk_ids = [str(passage.chunk_id) for passage in retrieval.passages]
             if retrieval.passages:
-                async for delta in self._generate(question, answerer, retrieval.passages, answer):
+                async for delta in self._generate(question, answerer, retrieval.passages, answer, timings):
                     yield delta
             if not answer.grounded:
-                answer.text = await abstention(question.text)
+                with Step("abstain", timings):
+                    answer.text = await abstention(question.text)
                 if not retrieval.passages:
                     yield Delta(answer.text)
             answer.cache_status = "miss" if use_cache else "bypass"
             if use_cache and retrieval.complete:
                 # Under the name of who wrote it: an answer of the second choice is not kept as one of the first.
                 key = self._cache_key(question, options, collection, answer.provider, answer.model)
-                await self._store(key, collection, answer, retrieval.passages)
+                with Step("store", timings):
+                    await self._store(key, collection, answer, retrieval.passages)
         answer.question = question.text
-        if history:
-            answer.timings_ms["rewrite"] = rewriting_ms
-            answer.usage = _sum(answer.usage, rewritten.usage)
+        answer.usage = _sum(answer.usage, rewritten.usage)
         if asked.session_id is not None or asked.new_session:
-            answer.session_id = await self._say(asked, collection, answer)
-        answer.timings_ms["total"] = (perf_counter() - start) * 1000
+            with Step("say", timings):
+                answer.session_id = await self._say(asked, collection, answer)
+        timings["total"] = (perf_counter() - start) * 1000
+        answer.timings_ms = timings
         self._record(question, collection.id, answer)
         yield answer
+
+    def _name(self, question: Question) -> None:
+        """Every log line from here on says which question it is of."""
+        name = self._hasher.name(question.tenant_id, question.text)
+        structlog.contextvars.bind_contextvars(query_hash=name)
+        describe({"anchorage.query_hash": name})
+        if self._query_log is None:
+            keep_private(question.text)
 
     async def _opened(self, asked: Question) -> tuple[Collection, Sequence[Exchange]]:
         """The collection to ask, and what was said before: by the session, where there is one."""
@@ -131,6 +153,16 @@ class Pipeline:
             raise ConflictError(f"This session asks the collection {collection.name!r}. Start another one.")
         return collection, conversation.history
 
+    async def _rewritten(
+        self, asked: Question, history: Sequence[Exchange], answerer: Answerer, timings: dict[str, float]
+    ) -> Standalone:
+        if not history:
+            return Standalone(asked.text, Usage())
+        with Step("rewrite", timings):
+            rewritten = await standalone(asked.text, history, answerer)
+        self._name(replace(asked, text=rewritten.text))
+        return rewritten
+
     async def _say(self, asked: Question, collection: Collection, answer: Answer) -> UUID | None:
         """Keep the turn before the answer is done, so that a follow-up finds it; None where the session is gone."""
         citations = [asdict(citation) for citation in answer.citations]
@@ -142,34 +174,38 @@ class Pipeline:
             return None
 
     async def _generate(
-        self, question: Question, answerer: Answerer, passages: Sequence[Passage], answer: Answer
+        self,
+        question: Question,
+        answerer: Answerer,
+        passages: Sequence[Passage],
+        answer: Answer,
+        timings: dict[str, float],
     ) -> AsyncGenerator[Delta, None]:
         """Stream the text, then put it with its checked citations into ``answer``."""
-        start = perf_counter()
         sources = [SourcePassage(n, p.title, p.text, p.score) for n, p in enumerate(passages, start=1)]
         allowed = LinkFilter(addresses(source.text for source in sources))
         pieces: list[str] = []
         deltas = answerer.stream(AnswerRequest(question.text, sources, question.max_tokens))
-        async with aclosing(cast(AsyncGenerator[AnswerDelta, None], deltas)):
-            async for delta in deltas:
-                if delta.author is not None:
-                    answer.provider, answer.model = delta.author.provider, delta.author.model
-                if delta.usage is not None:
-                    answer.usage = delta.usage
-                if text := allowed.feed(delta.text):
-                    pieces.append(text)
-                    yield Delta(text)
-        if text := allowed.finish():
-            pieces.append(text)
-            yield Delta(text)
-        generated = perf_counter()
-        text, citations = cite("".join(pieces), sources)
-        text = without_foreign_links(text, addresses(sources[citation.index].text for citation in citations))
-        answer.citations = [_cited(citation, passages[citation.index]) for citation in citations]
+        with Step("generate", timings):
+            async with aclosing(cast(AsyncGenerator[AnswerDelta, None], deltas)):
+                async for delta in deltas:
+                    if delta.author is not None:
+                        answer.provider, answer.model = delta.author.provider, delta.author.model
+                    if delta.usage is not None:
+                        answer.usage = delta.usage
+                    if text := allowed.feed(delta.text):
+                        pieces.append(text)
+                        yield Delta(text)
+            if text := allowed.finish():
+                pieces.append(text)
+                yield Delta(text)
+        with Step("cite", timings):
+            text, citations = cite("".join(pieces), sources)
+            text = without_foreign_links(text, addresses(sources[citation.index].text for citation in citations))
+            answer.citations = [_cited(citation, passages[citation.index]) for citation in citations]
         # Text that cites nothing is not an answer from the documents.
         answer.grounded = bool(answer.citations)
         answer.text = text
-        answer.timings_ms |= {"generate": (generated - start) * 1000, "cite": (perf_counter() - generated) * 1000}
 
     def _cache_key(
         self, question: Question, options: RetrievalOptions, collection: Collection, provider: str, model: str
@@ -217,10 +253,21 @@ class Pipeline:
     def _record(self, question: Question, collection_id: UUID, answer: Answer) -> None:
         grounded = str(answer.grounded).lower()
         self._metrics.queries.labels(answer.provider, answer.cache_status, grounded).inc()
+        if not answer.grounded:
+            self._metrics.abstentions.inc()
         for step, milliseconds in answer.timings_ms.items():
             self._metrics.step_seconds.labels(step).observe(milliseconds / 1000)
         rounded = {step: round(milliseconds, 2) for step, milliseconds in answer.timings_ms.items()}
-        log.info("query.answered", grounded=answer.grounded, cache=answer.cache_status, **rounded)
+        facts: dict[str, str | bool] = {
+            "cache": answer.cache_status,
+            "grounded": answer.grounded,
+            "provider": answer.provider,
+            "model": answer.model,
+        }
+        if self._query_log is not None:
+            facts["query"] = question.text
+        log.info("query.answered", **facts, steps_ms=rounded)
+        describe({f"anchorage.{name}": value for name, value in facts.items()})
         if self._query_log is not None:
             self._query_log.add(
                 {

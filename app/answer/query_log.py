@@ -14,7 +14,7 @@ from app.db.models import QueryLogEntry
 from app.db.session import Database
 from app.errors import DependencyUnavailableError
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 FLUSH_SECONDS = 0.5
 MAX_WAITING = 5_000
 

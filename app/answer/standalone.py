@@ -17,7 +17,7 @@ from app.answer.sentences import STOP_WORDS, stems
 from app.errors import ProviderError
 from app.providers.protocols import Answerer, Instruction, Usage
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 MAX_EXCHANGES = 6
 MAX_EXCHANGE_CHARS = 1000
 MAX_CHARS = 1000

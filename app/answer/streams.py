@@ -20,7 +20,7 @@ import structlog
 from app.cache.store import CacheStore
 from app.errors import AnchorageError, ErrorCode, NotFoundError
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 # What a worker says of itself and its readers through the store lives a little longer than the pauses between.
 MARK_SECONDS = 1.0
 MARK_TTL_SECONDS = 5

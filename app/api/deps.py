@@ -12,6 +12,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from app.auth.keys import Principal, Scope
 from app.errors import AuthenticationError
 from app.services import Services
+from app.telemetry.traces import span
 
 _bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer anc_…`")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False)
@@ -35,8 +36,9 @@ async def principal_of(
     key = bearer.credentials if bearer is not None else header
     if not key:
         raise AuthenticationError("This address needs an API key: send `Authorization: Bearer anc_…`.")
-    principal = await services.keyring.authenticate(key)
-    structlog.contextvars.bind_contextvars(tenant_id=str(principal.tenant_id), key_id=str(principal.key_id))
+    with span("authenticate"):
+        principal = await services.keyring.authenticate(key)
+    structlog.contextvars.bind_contextvars(tenant=str(principal.tenant_id), key_id=str(principal.key_id))
     return principal
 
 

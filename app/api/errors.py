@@ -12,11 +12,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from app.api.openai_errors import PREFIX, as_openai
 from app.errors import AnchorageError, DependencyUnavailableError, ErrorCode
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
 NOT_JSON = "The body is not valid JSON in UTF-8."
 _STATUS = {
@@ -170,6 +171,17 @@ def shaped(path: str, response: JSONResponse) -> JSONResponse:
     return as_openai(response) if path.startswith(PREFIX) else response
 
 
+def note(scope: Scope, code: ErrorCode) -> None:
+    """Remember what kind of error the request ended with, for its log line and the metrics."""
+    scope.setdefault("state", {})["error_code"] = code
+
+
+def error_of(scope: Scope) -> ErrorCode | None:
+    """What was noted."""
+    code: ErrorCode | None = scope["state"].get("error_code")
+    return code
+
+
 def request_id_of(request: Request) -> str:
     """The id that the middleware gave."""
     return str(request.scope.get("state", {}).get("request_id", ""))
@@ -184,13 +196,16 @@ def install(app: FastAPI) -> None:
             log.warning(
                 "request.not_served", code=error.code, detail=error.detail, cause=type(error.__cause__).__name__
             )
+        note(request.scope, error.code)
         return shaped(request.url.path, of_error(request_id_of(request), error))
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         if _no_json(request, error):
             detail = "Send the body as JSON, with the header Content-Type: application/json."
+            note(request.scope, ErrorCode.UNSUPPORTED_MEDIA_TYPE)
             return shaped(request.url.path, problem(request_id_of(request), ErrorCode.UNSUPPORTED_MEDIA_TYPE, detail))
+        note(request.scope, ErrorCode.VALIDATION_FAILED)
         problems = field_problems(error.errors())
         broken = any(item["type"] == "json_invalid" for item in error.errors())
         detail = NOT_JSON if broken else "; ".join(f"{p.field}: {p.message}" for p in problems[:5])
@@ -201,8 +216,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
         if isinstance(error.__cause__, AnchorageError):  # raised while the body was read
+            note(request.scope, error.__cause__.code)
             return shaped(request.url.path, of_error(request_id_of(request), error.__cause__))
         code = _CODE_OF_STATUS.get(error.status_code, ErrorCode.VALIDATION_FAILED)
+        note(request.scope, code)
         details = {404: "There is no such address.", 405: "This address doesn't take that method."}
         detail = details.get(error.status_code, str(error.detail))
         if isinstance(error.__cause__, (ValueError, RecursionError)):  # raised while the body was read as JSON

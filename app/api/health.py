@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from importlib.metadata import version
-from time import perf_counter
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -17,9 +15,9 @@ from app.auth.keys import Principal, Scope
 from app.errors import AuthenticationError, DependencyUnavailableError, NotFoundError
 from app.providers.breaker import Circuit
 from app.services import Services
-from app.telemetry.metrics import CONTENT_TYPE
+from app.state import Dependency, dependencies, measured
+from app.telemetry.exposition import render
 
-CHECK_SECONDS = 2.0
 router = APIRouter(tags=["operations"], responses=PROBLEM_RESPONSES)
 api_router = APIRouter(tags=["operations"], responses=problem_responses(400))
 
@@ -73,15 +71,15 @@ async def health(request: Request, services: ServicesDep, detailed: Annotated[bo
     """``detailed=true`` needs an API key: it tells what stands behind the service."""
     if detailed:
         await _authenticated(request, services)
-    dependencies = await _check(services)
-    down = [item for item in dependencies.values() if item.status == "down"]
+    found = await dependencies(services.parts)
+    down = [item for item in found.values() if not item.up]
     status: Literal["ok", "degraded", "unavailable"] = "degraded" if down else "ok"
     if any(item.required for item in down):
         status = "unavailable"
     return Health(
         status=status,
         version=version("anchorage"),
-        dependencies=dependencies if detailed else None,
+        dependencies={name: _told(item) for name, item in found.items()} if detailed else None,
         providers=services.answerers.circuits() if detailed else None,
     )
 
@@ -95,8 +93,8 @@ async def alive() -> Alive:
 @api_router.get("/ready", summary="Ready: questions can be answered", responses=problem_responses(503))
 async def ready(services: ServicesDep) -> Ready:
     """503 names the dependency that is away. Redis is not needed: without it answers are only slower."""
-    for name, item in (await _check(services)).items():
-        if item.required and item.status == "down":
+    for name, item in (await dependencies(services.parts)).items():
+        if item.required and not item.up:
             raise DependencyUnavailableError(name, f"Not ready: {name} does not answer.")
     return Ready(status="ready")
 
@@ -123,7 +121,10 @@ async def metrics(request: Request, services: ServicesDep) -> Response:
     direct = request.client is not None and request.client.host in ("127.0.0.1", "::1")
     if not direct or "x-forwarded-for" in request.headers:
         (await _authenticated(request, services)).require(Scope.METRICS)
-    return Response(services.metrics.render(), media_type=CONTENT_TYPE)
+    settings, accept = services.settings, request.headers.get("accept", "")
+    read = await measured(services.parts, settings.metrics_namespace, settings.app_colour)
+    text, content_type = await asyncio.to_thread(render, services.metrics, read, accept)
+    return Response(text, headers={"Content-Type": content_type})
 
 
 async def _authenticated(request: Request, services: Services) -> Principal:
@@ -135,22 +136,5 @@ async def _authenticated(request: Request, services: Services) -> Principal:
     return await services.keyring.authenticate(key)
 
 
-async def _check(services: Services) -> dict[str, DependencyHealth]:
-    checks: dict[str, tuple[Callable[[], Awaitable[None]], bool]] = {
-        "postgres": (services.database.check, True),
-        "qdrant": (services.index.check, True),
-        "redis": (services.store.check, False),
-    }
-    results = await asyncio.gather(*(_timed(check, required=required) for check, required in checks.values()))
-    return dict(zip(checks, results, strict=True))
-
-
-async def _timed(check: Callable[[], Awaitable[None]], *, required: bool) -> DependencyHealth:
-    start = perf_counter()
-    status: Literal["up", "down"] = "up"
-    try:
-        async with asyncio.timeout(CHECK_SECONDS):
-            await check()
-    except Exception:  # noqa: BLE001 - whatever it is, the dependency is not usable
-        status = "down"
-    return DependencyHealth(status=status, latency_ms=round((perf_counter() - start) * 1000, 2), required=required)
+def _told(item: Dependency) -> DependencyHealth:
+    return DependencyHealth(status="up" if item.up else "down", latency_ms=item.latency_ms, required=item.required)

@@ -10,12 +10,13 @@ from time import perf_counter
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import of_error, of_unexpected, problem, shaped
+from app.api.errors import error_of, note, of_error, of_unexpected, problem, shaped
 from app.errors import AnchorageError, ErrorCode
 from app.ingest.accept import too_large
-from app.telemetry.metrics import Metrics
+from app.telemetry.metrics import SECONDS, Metrics
+from app.telemetry.traces import Kind, Origin, Span, Tracer
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 _PORT = re.compile(r":\d*$")
 _VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -26,21 +27,25 @@ QUIET = ("/health", "/ready", "/metrics")
 
 
 class Observe:
-    """Outermost. Takes a valid ``X-Request-ID`` or makes one, and answers with it."""
+    """Outermost. Takes a valid ``X-Request-ID`` or makes one, and answers with it; begins the request's trace."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer | None = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        offered = dict(scope["headers"]).get(b"x-request-id", b"")
-        request_id = offered.decode() if _VALID_ID.fullmatch(offered) else secrets.token_hex(8)
+        headers = dict(scope["headers"])
+        offered = headers.get(b"x-request-id", b"")
+        # In the form of a trace's id, which it then also is.
+        request_id = offered.decode() if _VALID_ID.fullmatch(offered) else secrets.token_hex(16)
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        root = self._begin(scope, headers, request_id)
         start = perf_counter()
         status = 0
 
@@ -53,26 +58,66 @@ class Observe:
 
         try:
             await self._app(scope, receive, send_with_id)
-        except Exception:
+        except Exception as error:
             log.exception("request.failed", path=scope["path"])
+            note(scope, ErrorCode.INTERNAL_ERROR)
+            if root is not None:
+                root.failed(error)
             if status == 0:
                 await shaped(scope["path"], of_unexpected(request_id))(scope, receive, send_with_id)
             else:
                 raise
         finally:
             # Nothing was answered: the request was cancelled, as the server does when it must end.
-            self._record(scope, status or CLIENT_LEFT, perf_counter() - start)
+            self._record(scope, status or CLIENT_LEFT, perf_counter() - start, root)
 
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+    def _begin(self, scope: Scope, headers: dict[bytes, bytes], request_id: str) -> Span | None:
+        if self._tracer is None or scope["path"].endswith(QUIET):
+            return None
+        origin = Origin.read(headers.get(b"traceparent", b"").decode("latin-1"), request_id)
+        structlog.contextvars.bind_contextvars(trace_id=origin.trace_id)
+        return self._tracer.begin(str(scope["method"]), origin, Kind.SERVER).__enter__()
+
+    def _record(self, scope: Scope, status: int, seconds: float, root: Span | None) -> None:
         # A client may send any word as a method; each would be a time series for good.
         method = scope["method"] if scope["method"] in METHODS else "other"
         route = _template(scope)
+        code = error_of(scope)
+        if root is not None:
+            _end(root, method, route, status, code, scope["state"]["request_id"])
         self._metrics.requests.labels(method, route, str(status)).inc()
         self._metrics.request_seconds.labels(method, route).observe(seconds)
+        if code is not None:
+            self._metrics.errors.labels(code).inc()
+        if root is not None and root.trace.kept:
+            labels, trace_id = (method, route), root.trace.trace_id
+            self._metrics.exemplars.remember("http_request_duration_seconds", labels, SECONDS, seconds, trace_id)
         level = "debug" if route.endswith(QUIET) and status < 400 else "info"
+        of_error = {} if code is None else {"code": code}
         getattr(log, level)(
-            "request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 2)
+            "request",
+            method=scope["method"],
+            path=scope["path"],
+            status=status,
+            ms=round(seconds * 1000, 2),
+            **of_error,
         )
+
+
+def _end(root: Span, method: str, route: str, status: int, code: ErrorCode | None, request_id: str) -> None:
+    root.name = f"{method} {route}"
+    root.set(
+        {
+            "http.request.method": method,
+            "http.route": route,
+            "http.response.status_code": status,
+            "anchorage.request_id": request_id,
+            "error.type": code,
+        }
+    )
+    if status >= 500:
+        root.failed(f"HTTP {status}")
+    root.__exit__(None, None, None)
 
 
 def _template(scope: Scope) -> str:
@@ -101,6 +146,7 @@ class AllowHosts:
             await self._app(scope, receive, send)
             return
         detail = "This service does not answer for the host in the request. ALLOWED_HOSTS names those it does."
+        note(scope, ErrorCode.VALIDATION_FAILED)
         response = problem(scope["state"]["request_id"], ErrorCode.VALIDATION_FAILED, detail, status=400)
         await shaped(scope["path"], response)(scope, receive, send)
 
@@ -130,6 +176,7 @@ class LimitBody:
         error = too_large(self._max_upload_bytes) if upload else _body_too_large(self._max_bytes)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
+            note(scope, error.code)
             await shaped(scope["path"], of_error(scope["state"]["request_id"], error))(scope, receive, send)
             return
         received = 0

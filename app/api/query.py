@@ -156,12 +156,12 @@ async def query(
     """
     streaming = body.stream or "text/event-stream" in request.headers.get("accept", "")
     if streaming and last_event_id is not None:
-        return await resume(services.streams, principal.tenant_id, *read_event_id(last_event_id))
+        return await resume(request, services.streams, principal.tenant_id, *read_event_id(last_event_id))
     question = _question(request, body, services, principal)
     events = services.pipeline.ask(question)
     if streaming:
         told = _tell(events, question.request_id)
-        return await begin(services.streams, principal.tenant_id, question.request_id, told)
+        return await begin(request, services.streams, principal.tenant_id, told)
     answer = await unless_gone(request, last(events))
     return Response(status_code=CLIENT_LEFT) if answer is None else answer_response(answer, question.request_id)
 
@@ -173,6 +173,7 @@ async def query(
     responses={200: {"content": EVENT_STREAM}, 204: {"description": "All of the stream was read."}},
 )
 async def events(
+    request: Request,
     request_id: Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["4f0c1c0e9b7d4e0f"])],
     services: ServicesDep,
     principal: QueryPrincipal,
@@ -184,7 +185,7 @@ async def events(
         named, after = read_event_id(last_event_id)
         if named != request_id:
             raise InvalidRequestError("Last-Event-ID is of another request than the address.")
-    return await resume(services.streams, principal.tenant_id, request_id, after)
+    return await resume(request, services.streams, principal.tenant_id, request_id, after)
 
 
 def _question(request: Request, body: QueryRequest, services: Services, principal: Principal) -> Question:

@@ -10,14 +10,14 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from fastapi import Response
+from fastapi import Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from app.answer.streams import StreamEvent, Streams, Tell, Told
-from app.api.errors import of_error, of_unexpected
+from app.api.errors import note, of_error, of_unexpected, request_id_of
 from app.errors import AnchorageError, ErrorCode, InvalidRequestError
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 HEARTBEAT_SECONDS = 15
 # Less than gunicorn's graceful_timeout.
 DRAIN_SECONDS = 25
@@ -54,17 +54,18 @@ def event_source(events: AsyncGenerator[ServerSentEvent, None]) -> EventSourceRe
 
 
 async def begin(
-    streams: Streams, tenant_id: UUID, request_id: str, told: AsyncGenerator[Told, None]
+    request: Request, streams: Streams, tenant_id: UUID, told: AsyncGenerator[Told, None]
 ) -> EventSourceResponse:
     """Write an answer as a stream. What fails before there is anything to tell raises."""
-    stream = streams.start(tenant_id, request_id, told, _failed(request_id))
+    request_id = request_id_of(request)
+    stream = streams.start(tenant_id, request_id, told, _failed(request, request_id))
     await stream.started()
     return event_source(_sent(request_id, stream.follow(0)))
 
 
-async def resume(streams: Streams, tenant_id: UUID, request_id: str, after: int) -> Response:
+async def resume(request: Request, streams: Streams, tenant_id: UUID, request_id: str, after: int) -> Response:
     """Go on with a stream; 204 when all of it was read. Raises NotFoundError."""
-    events = await streams.resume(tenant_id, request_id, after, _failed(request_id))
+    events = await streams.resume(tenant_id, request_id, after, _failed(request, request_id))
     return Response(status_code=204) if events is None else event_source(_sent(request_id, events))
 
 
@@ -83,8 +84,9 @@ async def _sent(request_id: str, events: AsyncGenerator[StreamEvent, None]) -> A
             yield ServerSentEvent(event.data, event=event.name, id=f"{request_id}:{event.number}", retry=retry)
 
 
-def _failed(request_id: str) -> Tell:
+def _failed(request: Request, request_id: str) -> Tell:
     def tell(error: Exception) -> Told:
+        note(request.scope, error.code if isinstance(error, AnchorageError) else ErrorCode.INTERNAL_ERROR)
         if isinstance(error, AnchorageError):
             cause = type(error.__cause__).__name__
             log.warning("stream.not_finished", code=error.code, detail=error.detail, cause=cause)

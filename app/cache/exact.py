@@ -15,7 +15,7 @@ import structlog
 
 from app.cache.store import CacheStore
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 ABSTENTION_TTL_S = 60
 # Part of every key: raise it when the form of an entry changes.
 ENTRY_FORM = "3"

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 KEY_PREFIX = "anchorage:answer:"
 # After a failure Redis is left alone for this long, so that a hanging one slows few questions.
 PAUSE_SECONDS = 5.0
@@ -74,6 +74,15 @@ class RedisStore:
     async def check(self) -> None:
         """Raise when Redis does not answer."""
         await self._redis.ping()
+
+    async def size(self) -> int | None:
+        """All keys of the database, which is ours alone; None when Redis does not answer."""
+        if self._clock() < self._paused_until:
+            return None
+        try:
+            return int(await self._redis.dbsize())
+        except (RedisError, OSError, TimeoutError):
+            return None
 
     async def close(self) -> None:
         """Close the connections."""

@@ -19,6 +19,10 @@ class CacheStore(Protocol):
         """Raise when the store does not answer."""
         ...
 
+    async def size(self) -> int | None:
+        """How many keys it holds; None when it does not answer."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -50,6 +54,10 @@ class MemoryStore:
 
     async def check(self) -> None:
         """Memory is there."""
+
+    async def size(self) -> int:
+        """Keys, also those whose time is over and that nobody has asked for since."""
+        return len(self._entries)
 
     async def close(self) -> None:
         """Forget everything."""

@@ -7,7 +7,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -91,9 +92,29 @@ def worker() -> None:
     async def work(services: Services) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, services.worker.stop)
-        await services.worker.run()
+        async with _metrics_served(services):
+            await services.worker.run()
 
     _with_services(settings, work)
+
+
+@asynccontextmanager
+async def _metrics_served(services: Services) -> AsyncIterator[None]:
+    from app.state import measured
+    from app.telemetry.exposition import render
+    from app.telemetry.serving import serving
+
+    settings = services.settings
+    if not settings.worker_metrics_port or not settings.enable_metrics:
+        yield
+        return
+
+    async def rendered(accept: str) -> tuple[bytes, str]:
+        read = await measured(services.parts, settings.metrics_namespace, settings.app_colour)
+        return render(services.metrics, read, accept)
+
+    async with serving(settings.worker_metrics_port, rendered):
+        yield
 
 
 def migrate(
@@ -200,12 +221,17 @@ def doctor(as_json: AsJson = False) -> None:
 def _with_services(settings: Settings, action: Callable[[Services], Awaitable[None]]) -> None:
     from app.services import open_services
     from app.telemetry.metrics import Metrics
+    from app.telemetry.otlp import open_tracer
 
     async def run() -> None:
-        services = await open_services(settings, Metrics(settings.metrics_namespace))
+        metrics = Metrics(settings.metrics_namespace, enabled=settings.enable_metrics)
+        traced = open_tracer(settings, "worker", metrics)
+        services = await open_services(settings, metrics, tracer=traced[0] if traced is not None else None)
         try:
             await action(services)
         finally:
             await services.close()
+            if traced is not None:
+                traced[1].close()
 
     asyncio.run(run())

@@ -229,6 +229,9 @@ class Job(Base):
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
     error_code: Mapped[str | None] = mapped_column(String(50))
     error_detail: Mapped[str | None] = mapped_column(Text)
+    # The request that made it, and where its trace goes on; None: before there were these columns.
+    request_id: Mapped[str | None] = mapped_column(String(64))
+    traceparent: Mapped[str | None] = mapped_column(String(55))
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Dialect, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from app.errors import DependencyUnavailableError
 
@@ -33,7 +34,8 @@ class Database:
         else:
             options |= {"pool_size": pool_size, "max_overflow": pool_size, "pool_pre_ping": True, "pool_timeout": 5}
             options["connect_args"] = {"connect_timeout": 3, "application_name": "anchorage"}
-        self.engine = create_async_engine(url, **options)
+        # What a statement was given may be somebody's question: no error may quote it.
+        self.engine = create_async_engine(url, hide_parameters=True, **options)
         if self.is_sqlite:
             event.listen(self.engine.sync_engine, "connect", _tune_sqlite)
             event.listen(self.engine.sync_engine, "begin", _begin_sqlite)
@@ -41,6 +43,12 @@ class Database:
             event.listen(self.engine.sync_engine, "do_connect", _trying_also(other_password))
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
         self._readers = async_sessionmaker(self.engine.execution_options(reading=True), expire_on_commit=False)
+
+    @property
+    def connection_limit(self) -> int:
+        """How many connections this process may have open."""
+        pool = self.engine.sync_engine.pool
+        return pool.size() + pool._max_overflow if isinstance(pool, QueuePool) else 1
 
     @asynccontextmanager
     async def session(self, *, reading: bool = False) -> AsyncIterator[AsyncSession]:

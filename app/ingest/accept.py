@@ -27,6 +27,7 @@ from app.errors import (
 from app.ingest.jobs import Clock, enqueue, utc_now
 from app.ingest.media import IMAGES, PDF, TEXTUAL, charset_of, decode, media_type_of
 from app.ingest.sandbox import Sandbox
+from app.telemetry.traces import span
 
 MAX_TITLE = 500
 
@@ -81,7 +82,8 @@ class Acceptance:
             PayloadTooLargeError, UnsupportedMediaTypeError, DocumentError: it can't be used; nothing was stored.
             NotFoundError: no such collection. ConflictError: the same bytes are there with other metadata.
         """
-        media_type = await self._examine(upload)
+        with span("examine"):
+            media_type = await self._examine(upload)
         content_hash = hashlib.sha256(upload.content).hexdigest()
         async with self._accepting() as session:
             # Locked: two hosts that are sent the same bytes at the same moment must see each other.
@@ -114,7 +116,8 @@ class Acceptance:
         Raises:
             as ``add``; NotFoundError also when the tenant has no such document.
         """
-        media_type = await self._examine(upload)
+        with span("examine"):
+            media_type = await self._examine(upload)
         content_hash = hashlib.sha256(upload.content).hexdigest()
         async with self._accepting() as session:
             document = await find_document(session, tenant_id, document_id, lock=True)
@@ -135,8 +138,9 @@ class Acceptance:
 
     @asynccontextmanager
     async def _accepting(self) -> AsyncIterator[AsyncSession]:
-        async with self._database.session() as session:
-            yield session
+        with span("accept"):
+            async with self._database.session() as session:
+                yield session
         self._wake()
 
     async def _examine(self, upload: Upload) -> str:

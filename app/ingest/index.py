@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
 from sqlalchemy import delete, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -10,6 +14,8 @@ from app.db.session import Database
 from app.errors import DependencyUnavailableError
 from app.ingest.jobs import Claim, Clock, advance, enqueue, finish, hold, utc_now
 from app.ingest.stages import Stages, VersionGoneError
+from app.telemetry.metrics import Metrics
+from app.telemetry.traces import span
 from app.vectors.protocols import VectorIndex
 
 WRITINGS = 3
@@ -18,8 +24,17 @@ WRITINGS = 3
 class Indexer:
     """Does the two kinds of jobs. Each may be killed at any point and done again: the outcome is the same."""
 
-    def __init__(self, database: Database, index: VectorIndex, stages: Stages, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        database: Database,
+        index: VectorIndex,
+        stages: Stages,
+        clock: Clock = utc_now,
+        *,
+        metrics: Metrics | None = None,
+    ) -> None:
         self._database = database
+        self._metrics = metrics or Metrics("unwatched", enabled=False)
         self._index = index
         self._stages = stages
         self._clock = clock
@@ -27,15 +42,19 @@ class Indexer:
     async def index(self, claim: Claim) -> None:
         """Make a version answerable; its points are written before, and only then is it shown."""
         try:
-            await self._stages.parse(claim)
-            await self._stages.chunk(claim)
-            await self._stages.embed(claim)
-            await self._stages.write(claim)
-            for _ in range(WRITINGS):
-                if await self._show(claim):
-                    return
-                # Points were lost since an attempt before this one wrote them: by a power cut, or with their index.
-                await self._stages.write(claim, again=True)
+            with self._step("parse"):
+                await self._stages.parse(claim)
+            with self._step("chunk"):
+                await self._stages.chunk(claim)
+            with self._step("embed"):
+                await self._stages.embed(claim)
+            for turn in range(WRITINGS):
+                with self._step("write"):
+                    # Again where points were lost meanwhile: by a power cut, or with their index.
+                    await self._stages.write(claim, again=turn > 0)
+                with self._step("show"):
+                    if await self._show(claim):
+                        return
         except VersionGoneError:
             # What this job may have written must go too.
             await self.remove(claim)
@@ -44,6 +63,18 @@ class Indexer:
 
     async def remove(self, claim: Claim) -> None:
         """Take out the points of what is gone, and prove that none is left."""
+        with self._step("remove"):
+            await self._remove(claim)
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        start = perf_counter()
+        with span(name):
+            yield
+        # Of what was done: a step that failed would say little of how long it takes.
+        self._metrics.ingestion_step_seconds.labels(name).observe(perf_counter() - start)
+
+    async def _remove(self, claim: Claim) -> None:
         if claim.version_id is not None and claim.kind is JobKind.REMOVE:
             await self._index.delete_version(claim.version_id)
             left = await self._index.count(version_id=claim.version_id)

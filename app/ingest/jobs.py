@@ -23,6 +23,7 @@ from app.errors import (
     NotFoundError,
     UnsupportedMediaTypeError,
 )
+from app.telemetry.context import origin
 
 Clock = Callable[[], datetime]
 FIRST_RETRY_SECONDS = 2.0
@@ -57,12 +58,15 @@ class Claim:
     document_id: UUID
     version_id: UUID | None
     attempts: int
+    request_id: str | None = None
+    traceparent: str | None = None
 
 
 def enqueue(
     session: AsyncSession, kind: JobKind, tenant_id: UUID, document_id: UUID, version_id: UUID | None, now: datetime
 ) -> Job:
     """Put a job into the caller's transaction: it exists exactly if that one commits."""
+    request_id, traceparent = origin()
     job = Job(
         id=uuid4(),
         tenant_id=tenant_id,
@@ -75,6 +79,8 @@ def enqueue(
         run_at=now,
         cancel_requested=False,
         progress={},
+        request_id=request_id,
+        traceparent=traceparent,
         created_at=now,
     )
     session.add(job)
@@ -154,7 +160,15 @@ class Queue:
             if job.kind == JobKind.INDEX and job.stage == ACCEPTED:
                 advance(job, "parse", 0, 1)
             return Claim(
-                job.id, job.lease_token, job.tenant_id, JobKind(job.kind), job.document_id, job.version_id, job.attempts
+                job.id,
+                job.lease_token,
+                job.tenant_id,
+                JobKind(job.kind),
+                job.document_id,
+                job.version_id,
+                job.attempts,
+                job.request_id,
+                job.traceparent,
             )
 
     async def renew(self, claim: Claim) -> None:
@@ -169,22 +183,22 @@ class Queue:
             job.attempts -= 1
             _queue_again(job, self._clock())
 
-    async def failed(self, claim: Claim, error: Exception) -> None:
-        """Retry later what may pass; give up on what won't, with the reason."""
-        code, detail = _reason(error)
+    async def failed(self, claim: Claim, error: Exception) -> JobState:
+        """Retry later what may pass; give up on what won't, with the reason. The state that the job is in now."""
+        code, detail = reason(error)
         now = self._clock()
         async with self._database.session() as session:
             job = await hold(session, claim, even_if_cancelled=True)
             if job.cancel_requested:
                 await _cancel(session, job, now)
-                return
+                return JobState.CANCELLED
             waiting = isinstance(error, DependencyUnavailableError)
             hopeless = (
                 isinstance(error, DocumentError | UnsupportedMediaTypeError) or job.attempts >= self._max_attempts
             )
             if hopeless and not waiting:
                 await _set_aside(session, job, JobState.FAILED, code, detail, now)
-                return
+                return JobState.FAILED
             if waiting:
                 job.attempts -= 1
                 job.progress = {**job.progress, WAITS: job.progress.get(WAITS, 0) + 1}
@@ -192,6 +206,7 @@ class Queue:
             delay = min(FIRST_RETRY_SECONDS * 2 ** min(tries - 1, 10), LAST_RETRY_SECONDS)
             job.error_code, job.error_detail = code, detail
             _queue_again(job, now + timedelta(seconds=delay))
+            return JobState.QUEUED
 
     async def cancelled(self, claim: Claim) -> None:
         """End a job as was asked for."""
@@ -278,7 +293,7 @@ async def _set_aside(
         enqueue(session, JobKind.REMOVE, job.tenant_id, job.document_id, job.version_id, now)
 
 
-def _reason(error: Exception) -> tuple[ErrorCode, str]:
+def reason(error: Exception) -> tuple[ErrorCode, str]:
     if isinstance(error, AnchorageError):
         return error.code, error.detail
     return ErrorCode.INTERNAL_ERROR, f"Unexpected {type(error).__name__}; the worker's log has the details."

@@ -21,7 +21,7 @@ from app.providers.protocols import Embedder
 from app.vectors.bm25 import Bm25Encoder
 from app.vectors.protocols import VectorIndex
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 BATCH = 256
 # More than the clocks of the hosts may differ.
 MARGIN = timedelta(minutes=1)

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 
 import structlog
 
-from app.db.models import JobKind
+from app.db.models import JobKind, JobState
 from app.errors import AnchorageError, DependencyUnavailableError
-from app.ingest.jobs import Claim, JobCancelledError, LeaseLostError, Queue
+from app.ingest.jobs import Claim, JobCancelledError, LeaseLostError, Queue, reason
+from app.telemetry.metrics import Metrics
+from app.telemetry.traces import Attribute, Kind, Origin, Tracer
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 Handler = Callable[[Claim], Awaitable[None]]
+# An outcome in the metrics: it is tried again later.
+POSTPONED = "postponed"
 # Also how long a cancelled job goes on at most.
 HEARTBEAT_SECONDS = 2.0
 # A chore that failed, as for an index that was away, does not wait for its next day.
@@ -39,8 +43,13 @@ class Worker:
         poll_s: float = 0.5,
         concurrency: int = 1,
         chores: Sequence[Chore] = (),
+        *,
+        metrics: Metrics | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._queue = queue
+        self._metrics = metrics or Metrics("unwatched", enabled=False)
+        self._tracer = tracer
         self._handlers = handlers
         self._poll_s = poll_s
         self._concurrency = concurrency
@@ -97,6 +106,23 @@ class Worker:
             pass
 
     async def _work(self, claim: Claim) -> None:
+        """Do one job, under the names of the request that made it."""
+        names = {"request_id": claim.request_id, "tenant": str(claim.tenant_id), "job_id": str(claim.job_id)}
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(**{name: value for name, value in names.items() if value})
+        try:
+            if self._tracer is None:
+                await self._do(claim)
+                return
+            origin = Origin.read(claim.traceparent, claim.request_id or "")
+            structlog.contextvars.bind_contextvars(trace_id=origin.trace_id)
+            with self._tracer.begin(f"job {claim.kind}", origin, Kind.CONSUMER) as root:
+                root.set(_attributes(claim))
+                await self._do(claim)
+        finally:
+            structlog.contextvars.clear_contextvars()
+
+    async def _do(self, claim: Claim) -> None:
         job = asyncio.ensure_future(self._handlers[claim.kind](claim))
         heartbeat = asyncio.create_task(self._keep(claim))
         stopping = asyncio.create_task(self._stopping.wait())
@@ -113,25 +139,29 @@ class Worker:
                 await self._queue.hand_back(claim)
         except (LeaseLostError, DependencyUnavailableError) as error:
             # The lease runs out by itself and the job is taken over, here or elsewhere.
-            log.warning("job.let_go", job_id=str(claim.job_id), reason=type(error).__name__)
+            log.warning("job.let_go", reason=type(error).__name__)
         finally:
             for task in (job, heartbeat, stopping):
                 task.cancel()
             await asyncio.gather(job, heartbeat, stopping, return_exceptions=True)
 
     async def _settle(self, claim: Claim, error: BaseException | None) -> None:
-        context = {"job_id": str(claim.job_id), "document_id": str(claim.document_id), "kind": claim.kind.value}
+        context = {"document_id": str(claim.document_id), "kind": claim.kind.value}
         if error is None:
+            self._metrics.jobs_finished.labels(JobState.SUCCEEDED).inc()
             log.info("job.done", attempts=claim.attempts, **context)
         elif isinstance(error, JobCancelledError):
             log.info("job.cancelled", **context)
             await self._queue.cancelled(claim)
+            self._metrics.jobs_finished.labels(JobState.CANCELLED).inc()
         elif isinstance(error, LeaseLostError) or not isinstance(error, Exception):
             raise error
         else:
             unexpected = None if isinstance(error, AnchorageError) else error
             log.warning("job.failed", attempts=claim.attempts, error=str(error), exc_info=unexpected, **context)
-            await self._queue.failed(claim, error)
+            self._metrics.errors.labels(reason(error)[0]).inc()
+            state = await self._queue.failed(claim, error)
+            self._metrics.jobs_finished.labels(POSTPONED if state is JobState.QUEUED else state).inc()
 
     async def _keep(self, claim: Claim) -> None:
         """Renew the lease well before it ends. Raises LeaseLostError or JobCancelledError when the job must end."""
@@ -142,3 +172,13 @@ class Worker:
                 await self._queue.renew(claim)
             except DependencyUnavailableError:
                 continue
+
+
+def _attributes(claim: Claim) -> dict[str, Attribute | None]:
+    return {
+        "anchorage.job_id": str(claim.job_id),
+        "anchorage.document_id": str(claim.document_id),
+        "anchorage.tenant": str(claim.tenant_id),
+        "anchorage.request_id": claim.request_id,
+        "anchorage.attempt": claim.attempts,
+    }

@@ -11,7 +11,7 @@ from app.errors import ProviderError
 from app.providers.guard import GuardedAnswerer
 from app.providers.protocols import AnswerDelta, AnswerRequest, Completion, Instruction
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class FallbackAnswerer:

@@ -25,8 +25,11 @@ from app.providers.protocols import (
     Usage,
 )
 from app.telemetry.metrics import Metrics
+from app.telemetry.traces import Kind, Recording, span
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
+# Providers that OpenTelemetry's conventions call otherwise.
+_CONVENTIONAL = {"gemini": "gcp.gemini"}
 
 
 class GuardedAnswerer:
@@ -57,6 +60,13 @@ class GuardedAnswerer:
         self, request: AnswerRequest, patience_s: float | None
     ) -> AsyncGenerator[AnswerDelta, None]:
         """``stream``, failing when nothing has been written after ``patience_s``."""
+        with self._span(request.max_tokens) as own:
+            async for delta in self._streamed(request, patience_s, own):
+                yield delta
+
+    async def _streamed(
+        self, request: AnswerRequest, patience_s: float | None, own: Recording
+    ) -> AsyncGenerator[AnswerDelta, None]:
         permit = self._enter()
         began = self._clock()
         wrote = False
@@ -66,7 +76,9 @@ class GuardedAnswerer:
                 async for delta in deltas:
                     if delta.text and not wrote:
                         wrote = True
-                        self._metrics.first_token_seconds.labels(self.name).observe(self._clock() - began)
+                        waited = self._clock() - began
+                        self._metrics.first_token_seconds.labels(self.name).observe(waited)
+                        own.set({"gen_ai.response.time_to_first_chunk": waited})
                     usage = self._priced(delta.usage)
                     used = usage or used
                     yield replace(delta, usage=usage, author=self._author)
@@ -81,11 +93,11 @@ class GuardedAnswerer:
             self._ended(permit, "answered", good=True)
         finally:
             # Once, and also for an answer that was not read to its end: some servers tell the sum with each piece.
-            self._count(used)
+            self._count(used, own)
 
     async def complete(self, instruction: Instruction) -> Completion | None:
         """What the model writes, or None when there is no model. Raises ProviderError."""
-        return await self._asked(lambda: self._answerer.complete(instruction))
+        return await self._asked(lambda: self._answerer.complete(instruction), instruction.max_tokens)
 
     async def describe(self, image: bytes, media_type: str) -> Completion:
         """What is to be seen in the image. Raises ProviderError or UnsupportedMediaTypeError."""
@@ -120,7 +132,13 @@ class GuardedAnswerer:
             if isinstance(stream, AsyncGenerator):
                 await stream.aclose()
 
-    async def _asked(self, ask: Callable[[], Awaitable[Completion | None]]) -> Completion | None:
+    async def _asked(
+        self, ask: Callable[[], Awaitable[Completion | None]], max_tokens: int | None = None
+    ) -> Completion | None:
+        with self._span(max_tokens) as own:
+            return await self._completed(ask, own)
+
+    async def _completed(self, ask: Callable[[], Awaitable[Completion | None]], own: Recording) -> Completion | None:
         permit = self._enter()
         try:
             completion = await ask()
@@ -132,8 +150,21 @@ class GuardedAnswerer:
             raise
         self._ended(permit, "answered", good=True)
         usage = self._priced(completion.usage) if completion is not None else None
-        self._count(usage)
+        self._count(usage, own)
         return replace(completion, usage=usage) if completion is not None and usage is not None else None
+
+    def _span(self, max_tokens: int | None) -> Recording:
+        """By OpenTelemetry's conventions for generative models, but for what was said: that is not told."""
+        made = span(f"chat {self.model}", Kind.CLIENT)
+        made.set(
+            {
+                "gen_ai.operation.name": "chat",
+                "gen_ai.provider.name": _CONVENTIONAL.get(self.name, self.name),
+                "gen_ai.request.model": self.model,
+                "gen_ai.request.max_tokens": max_tokens,
+            }
+        )
+        return made
 
     def _enter(self) -> Permit:
         permit = self.breaker.enter()
@@ -161,11 +192,19 @@ class GuardedAnswerer:
     def _priced(self, used: Usage | None) -> Usage | None:
         return None if used is None else self._prices.priced(self.name, self.model, used)
 
-    def _count(self, usage: Usage | None) -> None:
+    def _count(self, usage: Usage | None, own: Recording) -> None:
         if usage is None:
             return
+        own.set(
+            {
+                "gen_ai.usage.input_tokens": usage.prompt_tokens,
+                "gen_ai.usage.output_tokens": usage.completion_tokens,
+                "anchorage.cost_usd": usage.cost_usd,
+            }
+        )
+        model = self._metrics.model(self.model)
         for kind, tokens in (("prompt", usage.prompt_tokens), ("completion", usage.completion_tokens)):
-            self._metrics.tokens.labels(self.name, self.model, kind).inc(tokens)
-        self._metrics.cost_usd.labels(self.name, self.model).inc(usage.cost_usd)
+            self._metrics.tokens.labels(self.name, model, kind).inc(tokens)
+        self._metrics.cost_usd.labels(self.name, model).inc(usage.cost_usd)
         if not usage.priced:
-            self._metrics.unpriced_answers.labels(self.name, self.model).inc()
+            self._metrics.unpriced_answers.labels(self.name, model).inc()

@@ -11,7 +11,7 @@ from app.errors import ProviderError
 from app.providers.protocols import Reranker
 from app.retrieval.candidates import Candidate, RerankOutcome, Stage, Standing
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 NOT_CONFIGURED = "No reranker is configured: set RERANK_URL."
 # One that failed is left alone this long, so that not every question waits for its timeout.
 PAUSE_SECONDS = 10.0

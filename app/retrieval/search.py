@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
 from uuid import UUID
 
 import numpy as np
@@ -20,6 +19,7 @@ from app.retrieval.ranking import Proposed, fuse, hidden_of, similar
 from app.retrieval.rerank import RerankStep
 from app.retrieval.visible import read_neighbours, read_visible
 from app.settings import Strategy
+from app.telemetry.traces import Step
 from app.vectors.bm25 import Bm25Encoder
 from app.vectors.protocols import Scope, Vector, VectorIndex
 
@@ -106,35 +106,31 @@ class Retriever:
             DependencyUnavailableError: the index or the database does not answer.
         """
         timings: dict[str, float] = {}
-        start = perf_counter()
-        dense = await self._embedder.embed_query(question) if options.strategy is not Strategy.SPARSE else None
-        timings["embed"] = perf_counter() - start
+        with Step("embed", timings):
+            dense = await self._embedder.embed_query(question) if options.strategy is not Strategy.SPARSE else None
         proposed = await self._propose(scope, question, dense, options, timings)
         candidates = fuse(proposed, options)
         cosines = await self._cosines(candidates, dense, options)
         ranked = similar(candidates, cosines, options)
         outcome = None
         if options.rerank:
-            start = perf_counter()
-            ranked, outcome = await self._rerank.apply(question, ranked, options.top_k)
-            timings["rerank"] = perf_counter() - start
+            with Step("rerank", timings):
+                ranked, outcome = await self._rerank.apply(question, ranked, options.top_k)
         if options.mmr_lambda is not None and ranked:
-            start = perf_counter()
-            ranked = await self._diverse(ranked, options.mmr_lambda, options.top_k)
-            timings["mmr"] = perf_counter() - start
+            with Step("mmr", timings):
+                ranked = await self._diverse(ranked, options.mmr_lambda, options.top_k)
         chosen = ranked[: options.top_k]
         for candidate in ranked[options.top_k :]:
             candidate.dropped = Dropped.TOP_K
         if options.expand:
-            start = perf_counter()
-            passages = await self._expanded(scope, chosen, options.expand)
-            timings["expand"] = perf_counter() - start
+            with Step("expand", timings):
+                passages = await self._expanded(scope, chosen, options.expand)
         else:
             passages = [_passage(candidate, [candidate.visible]) for candidate in chosen]
         unlike = [c for c in candidates if c.dropped in (Dropped.THRESHOLD, Dropped.MIN_SIMILARITY)]
         return Retrieval(
             passages,
-            {step: seconds * 1000 for step, seconds in timings.items()},
+            timings,
             [*ranked, *unlike, *proposed.hidden],
             outcome,
         )
@@ -145,15 +141,12 @@ class Retriever:
         """Both searches, and what of them is visible: deeper while what is not takes the places."""
         sparse = self._sparse.query(question) if options.strategy is not Strategy.DENSE else None
         depth = wanted = max(MIN_DEPTH, options.top_k * DEPTH_FACTOR)
-        timings |= {"search": 0.0, "read": 0.0}
         while True:
-            start = perf_counter()
-            proposed = await self._index.search(scope, dense, sparse, depth, options.filters)
-            searched = perf_counter()
+            with Step("search", timings):
+                proposed = await self._index.search(scope, dense, sparse, depth, options.filters)
             ids = {hit.chunk_id for hits in proposed for hit in hits}
-            rows = await read_visible(self._database, scope, ids, options.filters)
-            timings["search"] += searched - start
-            timings["read"] += perf_counter() - searched
+            with Step("read", timings):
+                rows = await read_visible(self._database, scope, ids, options.filters)
             seen = [[hit for hit in hits if hit.chunk_id in rows][:wanted] for hits in proposed]
             whole = all(len(hits) < depth or len(kept) == wanted for hits, kept in zip(proposed, seen, strict=True))
             if whole or depth >= MAX_DEPTH:

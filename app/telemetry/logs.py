@@ -1,48 +1,104 @@
-"""Logs: one JSON object a line, with the request's id on every line of a request."""
+"""Logs: one JSON object a line, whoever says it, with the names of the request on every line of a request.
+
+Keys: ``timestamp``, ``level``, ``logger``, ``message``; where there is one ``request_id``, ``trace_id``, ``tenant``,
+``key_id``, ``job_id``, ``query_hash``; then what the event has to say. docs/watching.md lists them.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
+from typing import TextIO
 
 import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from app.settings import LogFormat, Settings
+from app.telemetry.redaction import Redactor
+from app.telemetry.reports import open_reports
+
+# The servers bring handlers and forms of their own.
+_SERVERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "gunicorn.error", "gunicorn.access")
+# The service logs each request itself, with its id; these say the same again without it.
+_NOISY = ("uvicorn.access", "gunicorn.access", "httpx", "alembic", "urllib3", "opentelemetry")
 
 
 def configure_logs(settings: Settings) -> None:
     """Send structlog and the standard library's loggers to standard error in one form."""
-    shared: list[structlog.typing.Processor] = [
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    if settings.log_format is LogFormat.JSON:
-        # Without local variables: they hold keys and documents.
-        transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-        shared.append(structlog.processors.ExceptionRenderer(transformer))
-        renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
-    else:
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
+    if (report := open_reports(settings)) is not None:
+        shared.append(report)
+    last = _rendering(settings)
     level = logging.getLevelNamesMapping()[settings.log_level]
     structlog.configure(
-        processors=[*shared, renderer],
+        processors=[_named, *shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_Lines.for_module,
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
-    # The service logs each request itself, with its id; these say the same again without it.
-    for noisy in ("uvicorn.access", "httpx", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Libraries write whole requests at DEBUG, prompts among them.
+    root.setLevel(max(level, logging.INFO))
+    for name in _SERVERS:
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+
+
+def _rendering(settings: Settings) -> list[Processor]:
+    redactor = Redactor(settings)
+    if settings.log_format is LogFormat.CONSOLE:
+        console = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+        return [redactor.over(console)]
+    return [
+        # As text in the one line, and without local variables: they hold keys and documents.
+        structlog.processors.format_exc_info,
+        _in_order,
+        redactor.over(structlog.processors.JSONRenderer()),
+    ]
+
+
+class _Lines:
+    """Writes lines, for one module of the service."""
+
+    def __init__(self, name: str, file: TextIO) -> None:
+        self.name = name
+        self._file = file
+
+    @classmethod
+    def for_module(cls, name: str = "app") -> _Lines:
+        return cls(name, sys.stderr)
+
+    def msg(self, line: str) -> None:
+        """Write it at once, so that the lines of several processes don't mix."""
+        self._file.write(line + "\n")
+        self._file.flush()
+
+    debug = info = warning = error = critical = exception = msg
+
+
+def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """What every line has comes first."""
+    first = {"timestamp": event.pop("timestamp"), "level": event.pop("level"), "logger": event.pop("logger")}
+    return {**first, "message": event.pop("event"), **event}
+
+
+def _named(logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    event["logger"] = logger.name
+    return event

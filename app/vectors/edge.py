@@ -21,7 +21,7 @@ from app.vectors.edge_filters import condition
 from app.vectors.filters import Filter
 from app.vectors.protocols import DOCUMENT, SCOPE, VERSION, Hit, Point, Scope, SparseVector, Vector, VectorIndex
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 FLUSH_SECONDS = 5.0
 SHARD = "shard"
 # Building a graph would hold the interpreter for its whole time; an exact scan takes some ms at this size.

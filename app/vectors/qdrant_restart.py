@@ -10,7 +10,7 @@ import httpx
 import structlog
 from qdrant_client.http.exceptions import ResponseHandlingException
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 PAUSE_SECONDS = 0.1
 # What a server that stops or has not begun to listen does to a request. A slow one is another matter.
 _RESTARTING = (httpx.NetworkError, httpx.RemoteProtocolError)

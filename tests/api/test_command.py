@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 
 from app.cli import application
 from app.settings import Settings
+from app.telemetry.exposition import render
 from tests.api.conftest import Running, as_tenant, listening, started
 from tests.api.test_query import MANUAL
 from tests.api.upstream import SlowModel, slow_model
@@ -132,10 +133,10 @@ async def test_ingest_takes_folders_zips_and_addresses_and_skips_what_is_there(
         assert sorted(outcome["ready"]) == sorted(["deep/tide.txt", "manual.md", "set.zip/in/side.md", url])
         assert [failure["source"] for failure in outcome["failed"]] == ["empty.txt"]
         (folder / "empty.txt").unlink()
-        uploads = running.services.metrics.render().decode().count("documents_accepted")
+        uploads = render(running.services.metrics)[0].decode().count("documents_accepted")
         again = await command.json("ingest", str(folder), url)
         assert (sorted(again["present"]), again["ready"], again["failed"]) == (sorted(outcome["ready"]), [], [])
-        assert running.services.metrics.render().decode().count("documents_accepted") == uploads
+        assert render(running.services.metrics)[0].decode().count("documents_accepted") == uploads
     told = await command.run("ingest", str(folder))
     assert "0 answerable, 3 were there already, 0 failed" in told.stdout
 

@@ -140,8 +140,8 @@ async def test_a_bug_shows_nothing_of_itself(shared: Running, monkeypatch: pytes
     ("sent", "kept"),
     [
         ("abc-123", lambda got: got == "abc-123"),
-        ("a b\n", lambda got: len(got) == 16),
-        ("x" * 65, lambda got: len(got) == 16),
+        ("a b\n", lambda got: len(got) == 32),
+        ("x" * 65, lambda got: len(got) == 32),
     ],
 )
 async def test_a_request_id_is_kept_when_it_is_harmless(

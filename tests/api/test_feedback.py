@@ -11,6 +11,7 @@ import pytest
 from app.auth.keys import Scope
 from app.db.bootstrap import DEFAULT_TENANT_ID
 from app.settings import Settings
+from app.telemetry.exposition import render
 from tests.api.conftest import Running, started
 from tests.api.test_errors import is_problem
 
@@ -27,7 +28,7 @@ async def test_an_answer_is_rated_as_soon_as_it_is_there_and_again(running: Runn
     assert (second.status_code, second.json()["id"]) == (200, first.json()["id"])
     listed = (await running.client.get(FEEDBACK)).json()["feedback"]
     assert [(item["rating"], item["reason"]) for item in listed] == [("up", None)]
-    counted = running.services.metrics.render().decode()
+    counted = render(running.services.metrics)[0].decode()
     assert 'anchorage_feedback_total{rating="down"} 1.0' in counted
     assert 'anchorage_feedback_total{rating="up"} 1.0' in counted
 

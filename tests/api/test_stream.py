@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from app.api import streaming
 from app.settings import Settings
+from app.telemetry.exposition import render
 from tests.api.conftest import Running, listening, started
 from tests.api.test_errors import QUERY, is_problem
 from tests.api.upstream import SlowModel, slow_model
@@ -80,7 +81,7 @@ async def test_a_client_that_leaves_ends_the_generation(running: Running, model:
         asking.cancel()
         await asyncio.wait_for(model.left.wait(), 0.9)
     labels = 'method="POST",route="/api/v1/query"'
-    counted = running.services.metrics.render().decode()
+    counted = render(running.services.metrics)[0].decode()
     assert f'http_requests_total{{{labels},status="{200 if stream else 499}"}} 1.0' in counted
 
 

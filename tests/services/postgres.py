@@ -72,8 +72,16 @@ class Postgres:
         options = f"-c listen_addresses=127.0.0.1 -p {self.port} -c unix_socket_directories= -c fsync=off"
         self._run("pg_ctl", "-D", str(self._data), "-w", "-l", str(self._directory / "log"), "-o", options, "start")
 
-    def stop(self) -> None:
+    def stop_and_keep(self) -> None:
+        """End the server, as a power cut does, with all that it holds."""
         self._run("pg_ctl", "-D", str(self._data), "-w", "-m", "immediate", "stop")
+
+    def start_again(self) -> None:
+        """After ``stop_and_keep``."""
+        self._launch()
+
+    def stop(self) -> None:
+        self.stop_and_keep()
         shutil.rmtree(self._directory)
 
     def database(self) -> str:

@@ -20,7 +20,7 @@ from sse_starlette import ServerSentEvent
 from app.answer.citations import find_markers, marker_numbers
 from app.answer.question import Answer, CitedPassage, Delta, Event, Question
 from app.api.deps import QueryPrincipal, ServicesDep
-from app.api.errors import of_error, of_unexpected, request_id_of
+from app.api.errors import note, of_error, of_unexpected, request_id_of
 from app.api.middleware import CLIENT_LEFT
 from app.api.openai.chat_messages import ChatRequest, ChatResponse, conversation_of
 from app.api.openai.models import read_model
@@ -30,7 +30,7 @@ from app.api.streaming import event_source
 from app.auth.keys import Principal
 from app.errors import AnchorageError, ErrorCode, ModelNotFoundError, NotFoundError
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 router = APIRouter()
 _EVENTS: dict[str, Any] = {
     "text/event-stream": {
@@ -67,7 +67,7 @@ async def complete(request: Request, body: ChatRequest, services: ServicesDep, p
         return JSONResponse(_completion(answer, question.request_id, body.model))
     # What fails before there is anything to stream is an error with its own status.
     first = await _found(body.model, anext(events))
-    return event_source(_chunks(first, events, question.request_id, body))
+    return event_source(_chunks(request, first, events, body))
 
 
 async def _found(model: str, work: Any) -> Any:
@@ -113,8 +113,9 @@ def _completion(answer: Answer, request_id: str, model: str) -> dict[str, Any]:
 
 
 async def _chunks(
-    first: Event, rest: AsyncGenerator[Event, None], request_id: str, body: ChatRequest
+    request: Request, first: Event, rest: AsyncGenerator[Event, None], body: ChatRequest
 ) -> AsyncGenerator[ServerSentEvent, None]:
+    request_id = request_id_of(request)
     frame = {
         "id": f"chatcmpl-{request_id}",
         "object": "chat.completion.chunk",
@@ -145,9 +146,11 @@ async def _chunks(
                         yield _event(frame | {"choices": [], "usage": _usage(event)})
         yield ServerSentEvent("[DONE]")
     except AnchorageError as error:
+        note(request.scope, error.code)
         log.warning("stream.not_finished", code=error.code, detail=error.detail, cause=type(error.__cause__).__name__)
         yield _event(error_body(json.loads(bytes(of_error(request_id, error).body))))
     except Exception:
+        note(request.scope, ErrorCode.INTERNAL_ERROR)
         log.exception("stream.failed", code=ErrorCode.INTERNAL_ERROR)
         yield _event(error_body(json.loads(bytes(of_unexpected(request_id).body))))
 
