@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from app.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from app.cli.diagnosis import Finding
     from app.services import Services
     from app.settings import Settings
 
@@ -205,17 +206,35 @@ def reindex(
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Check the settings and every dependency; say the cause and the cure."""
-    from app.cli.diagnosis import diagnose
+    """The state of everything on one screen: what is wrong, why, and the cure. Status 1 when something failed."""
+    from app.cli.diagnosis import State, diagnose, unusable
 
-    findings = asyncio.run(diagnose(load_settings()))
+    try:
+        findings = asyncio.run(diagnose(load_settings()))
+    except ConfigurationError as error:
+        findings = unusable(error)
+    well = all(finding.state is not State.FAILED for finding in findings)
     if as_json:
-        print(json.dumps(findings))  # noqa: T201
+        print(json.dumps({"ok": well, "findings": [asdict(finding) for finding in findings]}))  # noqa: T201
     else:
-        for name, cure in findings.items():
-            print(f"{'ok  ' if cure is None else 'FAIL'} {name}{'' if cure is None else ': ' + cure}")  # noqa: T201
-    if any(findings.values()):
+        _show(findings)
+    if not well:
         raise typer.Exit(1)
+
+
+def _show(findings: Sequence[Finding]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    colours = {"ok": "green", "warning": "yellow", "failed": "bold red"}
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for finding in findings:
+        said = Text(finding.detail)
+        if finding.cure is not None:
+            said.append(f"\n→ {finding.cure}", style=colours[finding.state])
+        table.add_row(Text(finding.state, style=colours[finding.state]), Text(finding.name, style="bold"), said)
+    Console().print(table)
 
 
 def _with_services(settings: Settings, action: Callable[[Services], Awaitable[None]]) -> None:

@@ -10,15 +10,21 @@ import sys
 import zipfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 import structlog
 from typer.testing import CliRunner, Result
 
+from app.backends import open_database
 from app.cli import application
+from app.db.bootstrap import DEFAULT_TENANT_ID
+from app.db.models import JobKind, JobState
+from app.ingest.jobs import enqueue
 from app.settings import Settings
 from app.telemetry.exposition import render
 from tests.api.conftest import Running, as_tenant, listening, started
@@ -236,16 +242,50 @@ async def test_keys_are_made_listed_and_revoked_on_the_host(running: Running, co
     assert (await command.run("keys", "revoke", "shop", **host)).exit_code == 1
 
 
-async def test_doctor_checks_each_dependency_and_says_the_cure(tmp_path: Path) -> None:
+def by_name(said: str) -> dict[str, dict[str, Any]]:
+    return {finding["name"]: finding for finding in json.loads(said)["findings"]}
+
+
+async def test_doctor_looks_at_everything_and_says_the_cure(tmp_path: Path) -> None:
     doctor = Command("", "")
     host = {"DATA_DIR": str(tmp_path), "REDIS_URL": "redis://127.0.0.1:1/0", "OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}
     sick = await doctor.run("doctor", "--json", **host)
-    findings = json.loads(sick.stdout)
-    assert sick.exit_code == 1
-    assert [name for name, cure in findings.items() if cure is None] == ["vector index", "embedding model"]
-    assert "anchorage migrate" in findings["database"]
-    assert "REDIS_HOST" in findings["cache"]
-    assert "OPENAI_BASE_URL" in findings["answer provider"]
+    findings = by_name(sick.stdout)
+    assert (sick.exit_code, json.loads(sick.stdout)["ok"]) == (1, False)
+    assert {"settings", "vector index", "embedding model"} <= {
+        name for name, finding in findings.items() if finding["cure"] is None
+    }
+    assert "anchorage migrate" in findings["database"]["detail"]
+    assert "REDIS_HOST" in findings["cache"]["cure"]
+    assert "OPENAI_BASE_URL" in findings["answer provider"]["detail"]
+    shown = await doctor.run("doctor", **host)
+    assert shown.exit_code == 1
+    assert "→ check REDIS_HOST" in shown.stdout
     assert "nothing was missing" not in (await doctor.run("migrate", DATA_DIR=str(tmp_path))).stdout
-    well = await doctor.run("doctor", DATA_DIR=str(tmp_path))
-    assert (well.exit_code, well.stdout.count("ok  ")) == (0, 5)
+    well = await doctor.run("doctor", "--json", DATA_DIR=str(tmp_path))
+    assert well.exit_code == 0
+    assert {finding["state"] for finding in by_name(well.stdout).values()} <= {"ok", "warning"}
+    assert "extractive" in by_name(well.stdout)["answer provider"]["detail"]
+    assert by_name(well.stdout)["queue"]["detail"] == "0 queued, 0 running, 0 failed"
+
+
+async def test_doctor_tells_a_script_of_settings_that_cannot_be_read() -> None:
+    sick = await Command("", "").run("doctor", "--json", LOG_LEVEL="loud")
+    assert sick.exit_code == 1
+    assert "LOG_LEVEL" in by_name(sick.stdout)["settings"]["detail"]
+
+
+async def test_doctor_warns_of_documents_that_wait_or_were_given_up(tmp_path: Path) -> None:
+    doctor, host = Command("", ""), {"DATA_DIR": str(tmp_path)}
+    await doctor.run("migrate", **host)
+    database = open_database(Settings(data_dir=tmp_path))
+    now = datetime.now(UTC)
+    for state, moment in ((JobState.FAILED, now), (JobState.QUEUED, now - timedelta(hours=1))):
+        async with database.session() as session:
+            enqueue(session, JobKind.INDEX, DEFAULT_TENANT_ID, uuid4(), None, moment).state = state
+        said = await doctor.run("doctor", "--json", **host)
+        assert said.exit_code == 0
+        found = by_name(said.stdout)["queue"]
+        assert found["state"] == "warning"
+        assert ("worker" if state is JobState.QUEUED else "jobs list --state failed") in found["cure"]
+    await database.close()

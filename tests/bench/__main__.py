@@ -7,7 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from tests.bench import abstention, embedding, retrieval
+from tests.bench import abstention, embedding, retrieval, telemetry
 
 
 def main() -> int:
@@ -16,6 +16,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=retrieval.DATASETS, help="folder of the data sets")
     options = parser.parse_args()
     asyncio.run(embedding.main())
+    telemetry.main()
     if not (options.data / "xquad-en").is_dir():
         print(f"abstention, retrieval: no data sets at {options.data}; name their folder with --data", file=sys.stderr)  # noqa: T201
         return 1

@@ -16,6 +16,7 @@ from tests.prove import (
     scale,
     secrets,
     suites,
+    telemetry,
     tls,
     walls,
 )
@@ -31,6 +32,7 @@ PARTS: dict[str, Callable[[], list[Figure]]] = {
     "logs": logs.measure,
     "scale": scale.measure,
     "secrets": secrets.measure,
+    "telemetry": telemetry.measure,
     "tls": tls.measure,
     "walls": walls.measure,
     "tests": suites.measure,

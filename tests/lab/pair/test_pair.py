@@ -46,8 +46,8 @@ def diagnosed(lab: Lab, *changes: tuple[str, str]) -> dict[str, str | None]:
     )
     command = lab.host(FRONT).ssh_command("sh", "-c", script, root=True)
     said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    findings: dict[str, str | None] = json.loads(said.stdout.splitlines()[-1])
-    return findings
+    findings = json.loads(said.stdout.splitlines()[-1])["findings"]
+    return {found["name"]: found["detail"] if found["state"] == "failed" else None for found in findings}
 
 
 def test_a_question_is_answered_across_the_hosts(pair: Lab) -> None:
