@@ -120,10 +120,10 @@ async def _turn(service: Service, turns: Turns, kind: str, seconds: float, numbe
         writer.close()
 
     start, used = time.perf_counter(), service.cpu_s()
-    asking = [_ask(service, kind, start + seconds, numbers) for _ in range(AT_A_TIME)]
-    taken, *others = await asyncio.gather(*asking, scrape())
-    for other in others:
-        taken += other or []
+    scraping = asyncio.create_task(scrape())
+    asked = await asyncio.gather(*(_ask(service, kind, start + seconds, numbers) for _ in range(AT_A_TIME)))
+    taken = [one for of_client in asked for one in of_client]
+    await scraping
     turns.rates.append(len(taken) / (time.perf_counter() - start))
     turns.cpu_ms.append((service.cpu_s() - used) / len(taken) * 1000)
     turns.p95_ms.append(statistics.quantiles(taken, n=20)[-1] * 1000)
@@ -131,7 +131,7 @@ async def _turn(service: Service, turns: Turns, kind: str, seconds: float, numbe
 
 async def _ask(service: Service, kind: str, until: float, numbers: Iterator[int]) -> list[float]:
     """One question after the other; the seconds of each."""
-    taken = []
+    taken: list[float] = []
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     while (start := time.perf_counter()) < until:
         number = next(numbers) if kind == "answered" else 0

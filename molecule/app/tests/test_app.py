@@ -68,5 +68,14 @@ def test_the_sandbox_holds(host: Host) -> None:
 
 def test_the_doctor_finds_everything_in_order(host: Host) -> None:
     with host.sudo():
-        findings = json.loads(host.check_output("anchorage doctor --json"))
-    assert set(findings.values()) == {None}
+        said = json.loads(host.check_output("anchorage doctor --json"))
+    assert said["ok"], said
+
+
+def test_both_show_their_metrics_on_the_host_alone(host: Host) -> None:
+    service = host.check_output("curl -sf http://127.0.0.1:8001/metrics")
+    assert 'anchorage_build_info{colour="blue"' in service
+    worker = host.check_output("curl -sf http://127.0.0.1:8003/metrics")
+    assert 'anchorage_jobs_finished_total{outcome="succeeded"}' in worker
+    listening = host.check_output("ss -Hltn 'sport = :8003'").split()
+    assert listening[3] == "127.0.0.1:8003"
