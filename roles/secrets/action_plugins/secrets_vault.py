@@ -35,6 +35,9 @@ LENGTHS = {
     "qdrant_api_key": 40,
     "qdrant_read_only_api_key": 40,
     "llm_api_key": 40,
+    "traces_secret": 40,
+    "traces_api_key": 40,
+    "traces_admin_password": 20,
     "ca_passphrase": 40,
 }
 # What is changed together, by the name that an operator gives.

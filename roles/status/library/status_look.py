@@ -30,6 +30,7 @@ options:
 author: Anchorage
 """
 GOOD, WARN, BAD = "good", "warn", "bad"
+DOCTORS_WORDS = {"ok": GOOD, "warning": WARN, "failed": BAD}
 DISK_WARN, DISK_BAD = 85, 95
 MEMORY_WARN, MEMORY_BAD = 85, 95
 CERTIFICATE_WARN_DAYS, CERTIFICATE_BAD_DAYS = 21, 7
@@ -126,12 +127,13 @@ def doctor(run: Run) -> Iterator[Row]:
     """What the service finds of its own dependencies."""
     _, told, problem = run(["anchorage", "doctor", "--json"])
     try:
-        findings = json.loads(told.splitlines()[-1])
-    except (IndexError, ValueError):
+        findings = json.loads(told.splitlines()[-1])["findings"]
+    except (IndexError, KeyError, ValueError):
         yield row("anchorage doctor", BAD, (problem or told).strip()[-200:] or "said nothing")
         return
-    for name, wrong in findings.items():
-        yield row(f"service: {name}", BAD if wrong else GOOD, str(wrong or "in order"))
+    for found in findings:
+        detail = "; ".join(filter(None, (found["detail"], found["cure"])))
+        yield row(f"service: {found['name']}", DOCTORS_WORDS[found["state"]], detail)
 
 
 def alerts(url: str) -> Iterator[Row]:
