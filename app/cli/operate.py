@@ -129,7 +129,9 @@ def migrate(
     ] = None,
     monitoring_key_file: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="The same for the probe that asks questions: it may do only that."),
+        typer.Option(
+            exists=True, dir_okay=False, help="The same for the probe that asks questions, and may only that."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 from tests.prove import (
+    alerts,
     certificates,
     deployment,
     embedded,
@@ -26,6 +27,7 @@ PARTS: dict[str, Callable[[], list[Figure]]] = {
     "embedded": embedded.measure,
     "retrieval": retrieval.measure,
     "up": deployment.measure,
+    "alerts": alerts.measure,
     "certificates": certificates.measure,
     "hardening": hardening.measure,
     "kills": kills.measure,

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The status of each of Qdrant's collections, which its own metrics lack, as a file for the node exporter.
 
-Environment: QDRANT_URL; QDRANT_CA, a PEM file, where that is HTTPS; TEXTFILE, where to write; CREDENTIALS_DIRECTORY with
-qdrant_key, which may read.
+Environment: QDRANT_URL; QDRANT_CA, a PEM file, where that is HTTPS; TEXTFILE, where to write; CREDENTIALS_DIRECTORY
+with qdrant_key, which may read.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def main() -> None:
     try:
         for name in sorted(item["name"] for item in ask("/collections")["collections"]):
             found = ask(f"/collections/{urllib.parse.quote(name, safe='')}")["status"]
-            for status in STATUSES:
-                lines.append(f"{NAME}{{collection={json.dumps(name)},status={json.dumps(status)}}} {int(found == status)}")
+            labels = f"collection={json.dumps(name)}"
+            lines += [f"{NAME}{{{labels},status={json.dumps(status)}}} {int(found == status)}" for status in STATUSES]
     except OSError:
         target.unlink(missing_ok=True)
         raise

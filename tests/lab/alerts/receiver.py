@@ -2,8 +2,8 @@
 
     receiver.py PORT FILE
 
-Each line of FILE is ``{"at": seconds, "path": "/page", "status": "firing", "labels": {...}, "annotations": {...}}``. It needs
-nothing but Python, so that it runs on a lab host as it is.
+Each line of FILE is ``{"at": seconds, "path": "/page", "status": "firing", "labels": {...}, "annotations": {...}}``,
+with the request's token too. It needs nothing but Python, so that it runs on a lab host as it is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 class Receiver(BaseHTTPRequestHandler):
     """One request, one notification of a group of alerts."""
 
-    def do_POST(self) -> None:  # noqa: N802 - the server's name for it
+    def do_POST(self) -> None:
         told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with Path(sys.argv[2]).open("a") as file:
             for alert in told["alerts"]:
