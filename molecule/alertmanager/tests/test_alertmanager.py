@@ -39,20 +39,32 @@ def fire(host: Host, name: str, **labels: str) -> None:
     host.check_output(f"amtool alert add {AT} alertname={name} {words} --annotation=summary=test")
 
 
-def told(host: Host) -> list[dict[str, Any]]:
+def requests(host: Host) -> list[dict[str, Any]]:
     with host.sudo():
         lines = host.run(f"cat {TOLD}").stdout.splitlines()
     return [json.loads(line) for line in lines]
 
 
+def told(host: Host, path: str = "/people") -> list[dict[str, Any]]:
+    """Alerts that fire, as they arrived there; each with the request's token."""
+    arrived = [(request["token"], request["body"]) for request in requests(host) if request["path"] == path]
+    return [
+        {"token": token, **alert} for token, body in arrived for alert in body["alerts"] if alert["status"] == "firing"
+    ]
+
+
+def names(host: Host, path: str = "/people") -> set[str]:
+    return {alert["labels"]["alertname"] for alert in told(host, path)}
+
+
 def wait_for(host: Host, name: str, seconds: float = 20, path: str = "/people") -> dict[str, Any]:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        for one in told(host):
-            if one["labels"]["alertname"] == name and one["path"] == path:
+        for one in told(host, path):
+            if one["labels"]["alertname"] == name:
                 return one
         time.sleep(0.3)
-    raise AssertionError(f"{name} did not arrive at {path}: {told(host)}")
+    raise AssertionError(f"{name} did not arrive at {path}: {requests(host)}")
 
 
 def converge(host: Host, **variables: Any) -> subprocess.CompletedProcess[str]:
@@ -66,6 +78,8 @@ def test_a_page_arrives_within_ten_seconds_with_the_token(host: Host) -> None:
     arrived = wait_for(host, "SomethingBroke", seconds=10)
     assert arrived["token"] == "Bearer molecule-webhook-token"  # noqa: S105
     assert arrived["annotations"]["summary"] == "test"
+    slack = [json.dumps(request["body"]) for request in requests(host) if request["path"] == "/slack"]
+    assert any("PAGE SomethingBroke (firing)" in said for said in slack)
 
 
 def test_what_is_only_information_wakes_nobody_but_the_switch_hears_the_watchdog(host: Host) -> None:
@@ -73,7 +87,8 @@ def test_what_is_only_information_wakes_nobody_but_the_switch_hears_the_watchdog
     fire(host, "JustSo", severity="info")
     wait_for(host, "Watchdog", path="/switch")
     time.sleep(8)
-    assert {(one["labels"]["alertname"], one["path"]) for one in told(host)} == {("Watchdog", "/switch")}
+    assert names(host).isdisjoint({"Watchdog", "JustSo"})
+    assert names(host, "/switch") == {"Watchdog"}
 
 
 def test_of_a_host_that_is_away_nothing_else_is_said(host: Host) -> None:
@@ -82,7 +97,7 @@ def test_of_a_host_that_is_away_nothing_else_is_said(host: Host) -> None:
     fire(host, "WorkerDown", severity="page", instance="other")
     wait_for(host, "HostDown")
     wait_for(host, "WorkerDown")
-    assert "RedisDown" not in {one["labels"]["alertname"] for one in told(host)}
+    assert "RedisDown" not in names(host)
 
 
 def test_what_is_broken_explains_what_people_notice(host: Host) -> None:
@@ -90,7 +105,7 @@ def test_what_is_broken_explains_what_people_notice(host: Host) -> None:
     fire(host, "QuestionUnanswered", severity="page", instance="c", layer="symptom")
     wait_for(host, "PostgresDown")
     time.sleep(6)
-    assert "QuestionUnanswered" not in {one["labels"]["alertname"] for one in told(host)}
+    assert "QuestionUnanswered" not in names(host)
 
 
 def test_a_silence_is_kept_until_it_is_ended(host: Host) -> None:
@@ -98,7 +113,7 @@ def test_a_silence_is_kept_until_it_is_ended(host: Host) -> None:
     silence = host.check_output(add).strip()
     fire(host, "QuietOne", severity="page", instance="silent")
     time.sleep(8)
-    assert told(host) == []
+    assert "QuietOne" not in names(host)
     host.check_output(f"amtool silence expire {AT} {silence}")
     wait_for(host, "QuietOne", seconds=30)
 

@@ -17,7 +17,7 @@ from testinfra.host import Host  # type: ignore[import-untyped]
 
 from tests.hardening import breaches, exposures
 
-testinfra_hosts = ["ansible://watch13"]
+testinfra_hosts = ["ansible://watch12"]
 SCENARIO = Path(__file__).resolve().parents[1]
 ROOT = SCENARIO.parents[1]
 TOLD = "/run/told.jsonl"
@@ -71,15 +71,15 @@ def lab(verb: str, name: str) -> None:
 
 
 def test_both_hosts_are_seen_the_other_one_by_mutual_tls(host: Host) -> None:
-    assert query(host, 'up{job="node"}') == {"watch13": 1, "watch12": 1}
+    assert query(host, 'up{job="node"}') == {"watch12": 1, "away13": 1}
     ways = {
         row["labels"]["instance"]: row["scrapeUrl"]
         for row in api(host, "targets")["activeTargets"]
         if row["labels"]["job"] == "node"
     }
-    assert ways["watch12"].startswith("https://")
-    assert "/proxy?module=node" in ways["watch12"]
-    assert ways["watch13"] == "http://127.0.0.1:9100/metrics"
+    assert ways["away13"].startswith("https://")
+    assert "/proxy?module=node" in ways["away13"]
+    assert ways["watch12"] == "http://127.0.0.1:9100/metrics"
 
 
 def test_all_rules_are_loaded_and_well(host: Host) -> None:
@@ -92,30 +92,30 @@ def test_all_rules_are_loaded_and_well(host: Host) -> None:
 
 
 def test_a_host_that_is_cut_off_pages_within_a_minute_and_is_forgiven(host: Host) -> None:
-    lab("cut", "watch12")
+    lab("cut", "away13")
     try:
         assert until(lambda: told(host, "HostDown", "firing"), 60, "nobody was told within a minute") > 20
     finally:
-        lab("heal", "watch12")
+        lab("heal", "away13")
     until(lambda: told(host, "HostDown", "resolved"), 90, "nobody was told that it is over")
 
 
 def test_a_host_that_shows_another_certificate_is_not_believed(host: Host) -> None:
-    watched = host.get_host("ansible://watch12", ansible_inventory=os.environ["MOLECULE_INVENTORY_FILE"])
+    watched = host.get_host("ansible://away13", ansible_inventory=os.environ["MOLECULE_INVENTORY_FILE"])
     tls = "/etc/anchorage/tls"
     with watched.sudo():
         watched.check_output(f"cp -p {tls}/exporters.crt {tls}/exporters.key /root/")
         watched.check_output(
-            f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=watch12"
+            f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=away13"
             f" -keyout {tls}/exporters.key -out {tls}/exporters.crt"
         )
         watched.check_output("systemctl restart prometheus-exporter-exporter")
         try:
-            until(lambda: query(host, 'up{job="node"}')["watch12"] == 0, 40, "it was believed")
+            until(lambda: query(host, 'up{job="node"}')["away13"] == 0, 40, "it was believed")
         finally:
             watched.check_output(f"cp -p /root/exporters.crt /root/exporters.key {tls}/")
             watched.check_output("systemctl restart prometheus-exporter-exporter")
-    until(lambda: query(host, 'up{job="node"}')["watch12"] == 1, 40, "it is not seen again")
+    until(lambda: query(host, 'up{job="node"}')["away13"] == 1, 40, "it is not seen again")
 
 
 def test_metrics_survive_sigkill(host: Host) -> None:
@@ -123,7 +123,7 @@ def test_metrics_survive_sigkill(host: Host) -> None:
         host.check_output("systemctl kill -s KILL prometheus")
     asking = "python3 -c 'import urllib.request as u; u.urlopen(\"http://127.0.0.1:9090/-/ready\")'"
     until(lambda: host.run(asking).rc == 0, 30, "it did not come back")
-    assert query(host, 'count_over_time(up{job="node",instance="watch13"}[10m])')["watch13"] > 5
+    assert query(host, 'count_over_time(up{job="node",instance="watch12"}[10m])')["watch12"] > 5
 
 
 def test_it_listens_on_loopback_only_and_within_its_bound(host: Host) -> None:

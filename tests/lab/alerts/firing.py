@@ -36,7 +36,7 @@ done
 
 
 class Told:
-    """What the receiver on the host was told."""
+    """What the receiver on the host was told: alerts, each with the time at which it arrived."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -45,7 +45,8 @@ class Told:
         return self._host.execute("sh", "-c", command, root=True)
 
     def alerts(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.ask(f"cat {TOLD} 2>/dev/null || true").splitlines()]
+        requests = [json.loads(line) for line in self.ask(f"cat {TOLD} 2>/dev/null || true").splitlines()]
+        return [{"at": request["at"], **alert} for request in requests for alert in request["body"]["alerts"]]
 
     def wait(self, alert: str, status: str, since: float, patience_s: float = PATIENCE_S) -> float:
         """When it was told, on the clock that the host shares; LabError when it was not."""
