@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from app.telemetry.metrics import Metrics
+from app.telemetry.metrics import IDLE, IN_USE, OPEN, Metrics
 
 REQUEST_SECONDS = "http_request_duration_seconds"
 
@@ -33,9 +34,20 @@ class _Everything(Collector):
         for metric in _counted(self._metrics):
             if metric.name == REQUEST_SECONDS:
                 yield self._metrics.exemplars.attach(metric, ("method", "route"))
+            elif metric.name == f"{self._metrics.namespace}_database_pool_connections":
+                yield _with_idle(metric)
             else:
                 yield metric
         yield from self._read
+
+
+def _with_idle(metric: Metric) -> Metric:
+    values = {sample.labels["state"]: sample.value for sample in metric.samples}
+    idle = values.get(OPEN, 0) - values.get(IN_USE, 0)
+    found = GaugeMetricFamily(metric.name, metric.documentation, labels=["state"])
+    found.add_metric([IN_USE], values.get(IN_USE, 0))
+    found.add_metric([IDLE], idle)
+    return found
 
 
 def _counted(metrics: Metrics) -> Iterable[Metric]:

@@ -20,7 +20,9 @@ from app.telemetry.reports import open_reports
 # The servers bring handlers and forms of their own.
 _SERVERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "gunicorn.error", "gunicorn.access")
 # The service logs each request itself, with its id; these say the same again without it.
-_NOISY = ("uvicorn.access", "gunicorn.access", "httpx", "alembic", "urllib3", "opentelemetry")
+_NOISY = ("uvicorn.access", "gunicorn.access", "httpx", "alembic", "urllib3")
+# Says of every batch that a collector does not take it; app.telemetry.otlp says it once.
+_SILENT = "opentelemetry"
 
 
 def configure_logs(settings: Settings) -> None:
@@ -56,6 +58,7 @@ def configure_logs(settings: Settings) -> None:
         logging.getLogger(name).propagate = True
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger(_SILENT).setLevel(logging.CRITICAL)
     logging.captureWarnings(True)
 
 

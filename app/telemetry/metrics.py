@@ -13,6 +13,8 @@ LONG_SECONDS = (0.01, 0.05, 0.25, 1, 4, 16, 60, 240, 960)
 # ALLOWED_MODELS=* lets clients name any model; the first so many are told apart.
 MAX_MODELS = 50
 OTHER = "other"
+# What is counted of a pool; OPEN is shown as those that are idle.
+IN_USE, OPEN, IDLE = "in_use", "open", "idle"
 Instrument = TypeVar("Instrument", Counter, Gauge, Histogram)
 
 

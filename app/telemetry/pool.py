@@ -6,7 +6,7 @@ from sqlalchemy import event
 from sqlalchemy.pool import QueuePool
 
 from app.db.session import Database
-from app.telemetry.metrics import Metrics
+from app.telemetry.metrics import IN_USE, OPEN, Metrics
 
 
 def watch_pool(database: Database, metrics: Metrics) -> None:
@@ -14,23 +14,22 @@ def watch_pool(database: Database, metrics: Metrics) -> None:
     pool = database.engine.sync_engine.pool
     if not metrics.enabled or not isinstance(pool, QueuePool):
         return
-    in_use = metrics.database_connections.labels("in_use")
-    idle = metrics.database_connections.labels("idle")
+    in_use = metrics.database_connections.labels(IN_USE)
+    # Idle is what is left of these: one value less to write for every transaction.
+    open_ = metrics.database_connections.labels(OPEN)
     metrics.database_pool_size.set(database.connection_limit)
 
     def taken(*_: object) -> None:
         in_use.inc()
-        idle.dec()
 
     def returned(*_: object) -> None:
         in_use.dec()
-        idle.inc()
 
     def opened(*_: object) -> None:
-        idle.inc()
+        open_.inc()
 
     def closed(*_: object) -> None:
-        idle.dec()
+        open_.dec()
 
     for name, listener in (("checkout", taken), ("checkin", returned), ("connect", opened), ("close", closed)):
         event.listen(pool, name, listener)

@@ -88,16 +88,16 @@ class Span:
     """One step. As a context manager it is the parent of the steps within."""
 
     __slots__ = (
-        *("_start", "attributes", "error", "kind", "local_root", "name", "nanoseconds", "parent", "parent_id"),
-        *("span_id", "started_ns", "trace"),
+        *("_caller_id", "_id", "_start", "attributes", "error", "kind", "local_root", "name", "nanoseconds", "parent"),
+        *("started_ns", "trace"),
     )
 
-    def __init__(self, trace: Trace, parent: Span | None, parent_id: str | None, name: str, kind: Kind) -> None:
+    def __init__(self, trace: Trace, parent: Span | None, caller_id: str | None, name: str, kind: Kind) -> None:
         self.trace = trace
         self.parent = parent
-        self.parent_id = parent_id
+        self._caller_id = caller_id
         self.local_root = parent is None
-        self.span_id = secrets.token_hex(8)
+        self._id = ""
         self.name = name
         self.kind = kind
         self.attributes: dict[str, Attribute] = {}
@@ -106,6 +106,18 @@ class Span:
         self.started_ns = time.time_ns()
         self._start = time.perf_counter_ns()
         trace.begun()
+
+    @property
+    def span_id(self) -> str:
+        """16 hexadecimal digits, made when they are first asked for: most spans are never sent."""
+        if not self._id:
+            self._id = secrets.token_hex(8)
+        return self._id
+
+    @property
+    def parent_id(self) -> str | None:
+        """Of the step around it; of the first one, what the caller said."""
+        return self._caller_id if self.parent is None else self.parent.span_id
 
     def set(self, attributes: Mapping[str, Attribute | None]) -> None:
         """Add attributes, by OpenTelemetry's names where it has one."""
@@ -166,7 +178,7 @@ def span(name: str, kind: Kind = Kind.INTERNAL) -> Recording:
     parent = _active.get()
     if parent is None or parent.trace.closed:
         return _NOTHING
-    return Span(parent.trace, parent, parent.span_id, name, kind)
+    return Span(parent.trace, parent, None, name, kind)
 
 
 def describe(attributes: Mapping[str, Attribute | None]) -> None:
