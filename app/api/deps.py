@@ -12,7 +12,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from app.auth.keys import Principal, Scope
 from app.errors import AuthenticationError
 from app.services import Services
-from app.telemetry.traces import span
+from app.telemetry.traces import describe, span
 
 _bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer anc_…`")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False)
@@ -38,6 +38,7 @@ async def principal_of(
         raise AuthenticationError("This address needs an API key: send `Authorization: Bearer anc_…`.")
     with span("authenticate"):
         principal = await services.keyring.authenticate(key)
+    describe({"anchorage.tenant": str(principal.tenant_id)})
     structlog.contextvars.bind_contextvars(tenant=str(principal.tenant_id), key_id=str(principal.key_id))
     return principal
 

@@ -14,6 +14,7 @@ from app.api.errors import error_of, note, of_error, of_unexpected, problem, sha
 from app.errors import AnchorageError, ErrorCode
 from app.ingest.accept import too_large
 from app.telemetry.metrics import SECONDS, Metrics
+from app.telemetry.redaction import begin_private
 from app.telemetry.traces import Kind, Origin, Span, Tracer
 
 log = structlog.get_logger(__name__)
@@ -43,6 +44,7 @@ class Observe:
         # In the form of a trace's id, which it then also is.
         request_id = offered.decode() if _VALID_ID.fullmatch(offered) else secrets.token_hex(16)
         scope.setdefault("state", {})["request_id"] = request_id
+        begin_private()
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         root = self._begin(scope, headers, request_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import event
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from app.db.session import Database
 from app.telemetry.metrics import IN_USE, OPEN, Metrics
@@ -19,17 +19,22 @@ def watch_pool(database: Database, metrics: Metrics) -> None:
     open_ = metrics.database_connections.labels(OPEN)
     metrics.database_pool_size.set(database.connection_limit)
 
-    def taken(*_: object) -> None:
+    # One that turns out to be broken while it is taken is returned without ever having been taken.
+    def taken(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+        record.record_info[IN_USE] = True
         in_use.inc()
 
-    def returned(*_: object) -> None:
-        in_use.dec()
+    def returned(_connection: object, record: ConnectionPoolEntry) -> None:
+        if record.record_info.pop(IN_USE, False):
+            in_use.dec()
 
-    def opened(*_: object) -> None:
+    def opened(_connection: object, record: ConnectionPoolEntry) -> None:
+        record.record_info[OPEN] = True
         open_.inc()
 
-    def closed(*_: object) -> None:
-        open_.dec()
+    def closed(_connection: object, record: ConnectionPoolEntry) -> None:
+        if record.record_info.pop(OPEN, False):
+            open_.dec()
 
     for name, listener in (("checkout", taken), ("checkin", returned), ("connect", opened), ("close", closed)):
         event.listen(pool, name, listener)

@@ -16,13 +16,21 @@ HIDDEN = "[hidden]"
 _API_KEY = re.compile(r"anc_([a-z0-9]{4,16})_[A-Za-z0-9_-]{32,128}")
 # What is shorter can't be told from words.
 MIN_LENGTH = 6
-_texts: ContextVar[tuple[str, ...]] = ContextVar("private_texts", default=())
+_texts: ContextVar[list[str] | None] = ContextVar("private_texts", default=None)
+
+
+def begin_private() -> None:
+    """A request begins: what is kept private in any of its tasks is so in all of them."""
+    _texts.set([])
 
 
 def keep_private(text: str) -> None:
-    """From here on in this task, no line may quote this text, such as a question that must not be logged."""
-    if text not in _texts.get():
-        _texts.set((*_texts.get(), text))
+    """From here on no line of this request may quote this text, such as a question that must not be logged."""
+    kept = _texts.get()
+    if kept is None:
+        _texts.set([text])
+    elif text not in kept:
+        kept.append(text)
 
 
 class Redactor:
@@ -50,7 +58,7 @@ class Redactor:
         for secret in self._secrets:
             if secret in line:
                 line = line.replace(secret, HIDDEN)
-        for text in _texts.get():
+        for text in _texts.get() or ():
             for form in {text, _in_json(text), repr(text)[1:-1]}:
                 if len(form) >= MIN_LENGTH and form in line:
                     line = line.replace(form, HIDDEN)

@@ -302,4 +302,9 @@ def test_a_database_that_is_away_fails_no_scrape_and_is_seen(deployed: Deployed)
             assert seen["anchorage_build_info"]
     finally:
         deployed.postgres.start_again()
-    until(lambda: deployed.metrics(deployed.worker_port)["anchorage_dependency_up"]["postgres",] == 1)
+    for port, most in ((deployed.port, 20), (deployed.worker_port, 10)):
+        until(lambda port=port: deployed.metrics(port)["anchorage_dependency_up"]["postgres",] == 1)  # type: ignore[misc]
+        # Connections that broke are counted as closed.
+        connections = deployed.metrics(port)["anchorage_database_pool_connections"]
+        assert 0 <= connections["in_use",] <= 2
+        assert 0 <= connections["idle",] <= most
