@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sqlalchemy import event
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
@@ -19,22 +21,30 @@ def watch_pool(database: Database, metrics: Metrics) -> None:
     open_ = metrics.database_connections.labels(OPEN)
     metrics.database_pool_size.set(database.connection_limit)
 
-    # One that turns out to be broken while it is taken is returned without ever having been taken.
-    def taken(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
-        record.record_info[IN_USE] = True
-        in_use.inc()
+    # By name, since one that turns out to be broken while it is taken is returned without ever having been taken.
+    taken, there = set[ConnectionPoolEntry](), set[ConnectionPoolEntry]()
 
-    def returned(_connection: object, record: ConnectionPoolEntry) -> None:
-        if record.record_info.pop(IN_USE, False):
-            in_use.dec()
+    def on_checkout(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+        taken.add(record)
+        in_use.set(len(taken))
 
-    def opened(_connection: object, record: ConnectionPoolEntry) -> None:
-        record.record_info[OPEN] = True
-        open_.inc()
+    def on_checkin(_connection: object, record: ConnectionPoolEntry) -> None:
+        taken.discard(record)
+        in_use.set(len(taken))
 
-    def closed(_connection: object, record: ConnectionPoolEntry) -> None:
-        if record.record_info.pop(OPEN, False):
-            open_.dec()
+    def on_connect(_connection: object, record: ConnectionPoolEntry) -> None:
+        there.add(record)
+        open_.set(len(there))
 
-    for name, listener in (("checkout", taken), ("checkin", returned), ("connect", opened), ("close", closed)):
+    def on_close(_connection: object, record: ConnectionPoolEntry) -> None:
+        there.discard(record)
+        open_.set(len(there))
+
+    listeners: dict[str, Callable[..., None]] = {
+        "checkout": on_checkout,
+        "checkin": on_checkin,
+        "connect": on_connect,
+        "close": on_close,
+    }
+    for name, listener in listeners.items():
         event.listen(pool, name, listener)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
 from app.settings import Settings
 from app.telemetry.redaction import Redactor, begin_private, keep_private
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "secret_key": "k" * 40,
     "database_url": "postgresql://owner:s3cret%40word@db.example.org/anchorage",
     "openai_api_key": 'sk-"quoted"\\-key',
