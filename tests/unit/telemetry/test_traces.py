@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from uuid import uuid4
@@ -165,3 +168,11 @@ def test_none_is_recorded_when_no_collector_is_named() -> None:
     with span("step") as step:
         step.set({"a": 1})
     assert traceparent() is None
+
+
+def test_what_is_off_is_not_even_loaded() -> None:
+    late = ("opentelemetry.sdk", "opentelemetry.exporter", "sentry_sdk")
+    program = f"import sys, app.main; print([name for name in sys.modules if name.startswith({late})])"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
+    loaded = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
+    assert loaded.strip() == "[]"
