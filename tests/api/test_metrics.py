@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -9,8 +11,11 @@ import httpx
 from app.auth.keys import Scope
 from app.db.bootstrap import DEFAULT_TENANT_ID
 from app.settings import Settings
+from app.telemetry.metrics import MAX_MODELS, Metrics
 from tests.api.conftest import Running, started
 from tests.api.test_errors import is_problem
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 async def test_requests_and_questions_are_counted(running: Running) -> None:
@@ -63,3 +68,35 @@ async def test_they_are_open_on_the_host_alone_or_with_a_key(running: Running) -
 async def test_they_can_be_turned_off(settings: Settings) -> None:
     async with started(settings.model_copy(update={"enable_metrics": False})) as running:
         is_problem(await running.client.get("/metrics"), 404, "not_found")
+
+
+async def test_what_is_read_at_a_scrape_is_the_state_of_the_whole(running: Running) -> None:
+    await running.add("# Berths\n\nA berth costs 34 euros a night.")
+    await running.ask("How much does a berth cost?", session=True)
+    await running.client.get("/api/v1/collections/nope")
+    text = (await running.stranger.get("/metrics")).text
+    for line in (
+        "active_sessions 1.0",
+        'anchorage_ingestion_jobs{state="succeeded"} 1.0',
+        "anchorage_queue_oldest_seconds 0.0",
+        "anchorage_dead_letters 0.0",
+        'anchorage_jobs_finished_total{outcome="succeeded"} 1.0',
+        'anchorage_errors_total{kind="not_found"} 1.0',
+        'anchorage_dependency_up{dependency="postgres"} 1.0',
+        'anchorage_embedding_duration_seconds_count{kind="query"} 1.0',
+    ):
+        assert line in text.splitlines(), line
+
+
+async def test_every_metric_is_in_the_docs(running: Running) -> None:
+    text = (await running.stranger.get("/metrics")).text
+    names = {line.split()[2].removeprefix("anchorage_") for line in text.splitlines() if line.startswith("# TYPE")}
+    told = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs/watching.md").read_text()))
+    assert len(names) > 25
+    assert names - told == set()
+
+
+async def test_clients_that_name_any_model_make_no_endless_labels() -> None:
+    metrics = Metrics("test")
+    assert len({metrics.model(f"model-{number}") for number in range(500)}) == MAX_MODELS + 1
+    assert metrics.model("model-0") == "model-0"
