@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.metadata import version
+from urllib.parse import unquote
 
 import structlog
 from opentelemetry.exporter.otlp.proto.http import Compression
@@ -56,9 +57,9 @@ class Sender:
 
 
 def _headers(text: str) -> dict[str, str]:
-    """``name=value,name=value``, as OpenTelemetry's variable has it."""
+    """``name=value,name=value``, percent-encoded, as OpenTelemetry's variable has it."""
     pairs = (item.partition("=") for item in text.split(",") if item.strip())
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    return {name.strip(): unquote(value.strip()) for name, _, value in pairs}
 
 
 def _spans(trace: Trace, resource: Resource) -> Iterator[ReadableSpan]:

@@ -119,7 +119,9 @@ def test_a_trace_of_very_many_steps_keeps_the_first_and_counts_the_others() -> N
 def test_they_arrive_whole(collector: Collector) -> None:
     metrics = Metrics("test")
     opened = open_tracer(
-        Settings(otel_exporter_otlp_endpoint=collector.url + "/", otel_exporter_otlp_headers="x-key=one, x-b=two"),
+        Settings(
+            otel_exporter_otlp_endpoint=collector.url + "/", otel_exporter_otlp_headers="x-key=one, x-b=two%20words"
+        ),
         "web",
         metrics,
     )
@@ -141,7 +143,7 @@ def test_they_arrive_whole(collector: Collector) -> None:
     assert spans["step"].failed
     assert spans["step"].attributes == {"gen_ai.usage.input_tokens": 3, "error.type": "ZeroDivisionError"}
     assert 0.02 <= spans["step"].seconds <= spans["root"].seconds < 1
-    assert (collector.headers["x-key"], collector.headers["x-b"]) == ("one", "two")
+    assert (collector.headers["x-key"], collector.headers["x-b"]) == ("one", "two words")
     assert b"the question said" not in b"".join(collector.raw)
     assert metrics.registry.get_sample_value("test_traces_total", {"outcome": "exported"}) == 1
 
