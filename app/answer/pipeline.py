@@ -32,6 +32,7 @@ from app.providers.protocols import AnswerDelta, Answerer, AnswerRequest, Embedd
 from app.providers.registry import Answerers
 from app.retrieval.options import RetrievalOptions
 from app.retrieval.search import Passage, Retriever
+from app.telemetry import context
 from app.telemetry.metrics import Metrics
 from app.telemetry.redaction import keep_private
 from app.telemetry.traces import Step, describe
@@ -134,7 +135,7 @@ class Pipeline:
     def _name(self, question: Question) -> None:
         """Every log line from here on says which question it is of."""
         name = self._hasher.name(question.tenant_id, question.text)
-        structlog.contextvars.bind_contextvars(query_hash=name)
+        context.add(query_hash=name)
         describe({"anchorage.query_hash": name})
         if self._query_log is None:
             keep_private(question.text)

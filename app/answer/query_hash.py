@@ -18,4 +18,4 @@ class QueryHasher:
     def name(self, tenant_id: UUID, question: str) -> str:
         """16 hexadecimal digits."""
         said = tenant_id.bytes + normalise(question).encode("utf-8", "surrogatepass")
-        return hmac.new(self._key, said, hashlib.sha256).hexdigest()[:16]
+        return hmac.digest(self._key, said, "sha256").hex()[:16]

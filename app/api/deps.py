@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-import structlog
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from app.auth.keys import Principal, Scope
 from app.errors import AuthenticationError
 from app.services import Services
+from app.telemetry import context
 from app.telemetry.traces import describe, span
 
 _bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer anc_…`")
@@ -39,7 +39,7 @@ async def principal_of(
     with span("authenticate"):
         principal = await services.keyring.authenticate(key)
     describe({"anchorage.tenant": str(principal.tenant_id)})
-    structlog.contextvars.bind_contextvars(tenant=str(principal.tenant_id), key_id=str(principal.key_id))
+    context.add(tenant=str(principal.tenant_id), key_id=str(principal.key_id))
     return principal
 
 

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.errors import error_of, note, of_error, of_unexpected, problem, shaped
 from app.errors import AnchorageError, ErrorCode
 from app.ingest.accept import too_large
+from app.telemetry import context
 from app.telemetry.metrics import SECONDS, Metrics
 from app.telemetry.redaction import begin_private
 from app.telemetry.traces import Kind, Origin, Span, Tracer
@@ -45,8 +46,7 @@ class Observe:
         request_id = offered.decode() if _VALID_ID.fullmatch(offered) else secrets.token_hex(16)
         scope.setdefault("state", {})["request_id"] = request_id
         begin_private()
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        context.begin(request_id=request_id)
         root = self._begin(scope, headers, request_id)
         start = perf_counter()
         status = 0
@@ -77,7 +77,7 @@ class Observe:
         if self._tracer is None or scope["path"].endswith(QUIET):
             return None
         origin = Origin.read(headers.get(b"traceparent", b"").decode("latin-1"), request_id)
-        structlog.contextvars.bind_contextvars(trace_id=origin.trace_id)
+        context.add(trace_id=origin.trace_id)
         return self._tracer.begin(str(scope["method"]), origin, Kind.SERVER).__enter__()
 
     def _record(self, scope: Scope, status: int, seconds: float, root: Span | None) -> None:

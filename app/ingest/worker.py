@@ -11,6 +11,7 @@ import structlog
 from app.db.models import JobKind, JobState
 from app.errors import AnchorageError, DependencyUnavailableError
 from app.ingest.jobs import Claim, JobCancelledError, LeaseLostError, Queue, reason
+from app.telemetry import context
 from app.telemetry.metrics import Metrics
 from app.telemetry.traces import Attribute, Kind, Origin, Tracer
 
@@ -107,20 +108,18 @@ class Worker:
 
     async def _work(self, claim: Claim) -> None:
         """Do one job, under the names of the request that made it."""
-        names = {"request_id": claim.request_id, "tenant": str(claim.tenant_id), "job_id": str(claim.job_id)}
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(**{name: value for name, value in names.items() if value})
+        context.begin(request_id=claim.request_id, tenant=str(claim.tenant_id), job_id=str(claim.job_id))
         try:
             if self._tracer is None:
                 await self._do(claim)
                 return
             origin = Origin.read(claim.traceparent, claim.request_id or "")
-            structlog.contextvars.bind_contextvars(trace_id=origin.trace_id)
+            context.add(trace_id=origin.trace_id)
             with self._tracer.begin(f"job {claim.kind}", origin, Kind.CONSUMER) as root:
                 root.set(_attributes(claim))
                 await self._do(claim)
         finally:
-            structlog.contextvars.clear_contextvars()
+            context.begin()
 
     async def _do(self, claim: Claim) -> None:
         job = asyncio.ensure_future(self._handlers[claim.kind](claim))
@@ -146,19 +145,19 @@ class Worker:
             await asyncio.gather(job, heartbeat, stopping, return_exceptions=True)
 
     async def _settle(self, claim: Claim, error: BaseException | None) -> None:
-        context = {"document_id": str(claim.document_id), "kind": claim.kind.value}
+        about = {"document_id": str(claim.document_id), "kind": claim.kind.value}
         if error is None:
             self._metrics.jobs_finished.labels(JobState.SUCCEEDED).inc()
-            log.info("job.done", attempts=claim.attempts, **context)
+            log.info("job.done", attempts=claim.attempts, **about)
         elif isinstance(error, JobCancelledError):
-            log.info("job.cancelled", **context)
+            log.info("job.cancelled", **about)
             await self._queue.cancelled(claim)
             self._metrics.jobs_finished.labels(JobState.CANCELLED).inc()
         elif isinstance(error, LeaseLostError) or not isinstance(error, Exception):
             raise error
         else:
             unexpected = None if isinstance(error, AnchorageError) else error
-            log.warning("job.failed", attempts=claim.attempts, error=str(error), exc_info=unexpected, **context)
+            log.warning("job.failed", attempts=claim.attempts, error=str(error), exc_info=unexpected, **about)
             self._metrics.errors.labels(reason(error)[0]).inc()
             state = await self._queue.failed(claim, error)
             self._metrics.jobs_finished.labels(POSTPONED if state is JobState.QUEUED else state).inc()

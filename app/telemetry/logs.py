@@ -6,6 +6,7 @@ Keys: ``timestamp``, ``level``, ``logger``, ``message``; where there is one ``re
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from typing import TextIO
@@ -14,6 +15,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from app.settings import LogFormat, Settings
+from app.telemetry.context import with_names
 from app.telemetry.redaction import Redactor
 from app.telemetry.reports import open_reports
 
@@ -28,7 +30,7 @@ _SILENT = "opentelemetry"
 def configure_logs(settings: Settings) -> None:
     """Send structlog and the standard library's loggers to standard error in one form."""
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        with_names,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -73,7 +75,7 @@ def _rendering(settings: Settings) -> list[Processor]:
         # As text in the one line, and without local variables: they hold keys and documents.
         structlog.processors.format_exc_info,
         _in_order,
-        redactor.over(structlog.processors.JSONRenderer()),
+        redactor.over(_as_json),
     ]
 
 
@@ -94,6 +96,14 @@ class _Lines:
         self._file.flush()
 
     debug = info = warning = error = critical = exception = msg
+
+
+# Made once: json.dumps would make one for each line.
+_ENCODER = json.JSONEncoder(default=repr)
+
+
+def _as_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    return _ENCODER.encode(event)
 
 
 def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -19,6 +19,7 @@ from app.settings import Settings
 from app.telemetry.traces import Span, Trace
 
 log = structlog.get_logger(__name__)
+_SCOPE = InstrumentationScope("anchorage")
 SEND_SECONDS = 10.0
 
 
@@ -78,7 +79,7 @@ def _readable(item: Span, trace: Trace, resource: Resource) -> ReadableSpan:
         resource=resource,
         attributes=item.attributes,
         kind=SpanKind[item.kind],
-        instrumentation_scope=InstrumentationScope("anchorage"),
+        instrumentation_scope=_SCOPE,
         status=Status(StatusCode.ERROR, item.error) if item.error else Status(StatusCode.UNSET),
         start_time=item.started_ns,
         end_time=item.started_ns + item.nanoseconds,
