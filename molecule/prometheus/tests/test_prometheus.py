@@ -46,8 +46,8 @@ def until(condition: Any, seconds: float, what: str) -> float:
 def told(host: Host, name: str, status: str) -> bool:
     with host.sudo():
         lines = host.run(f"cat {TOLD}").stdout.splitlines()
-    told_of = [json.loads(line) for line in lines]
-    return any(one["labels"]["alertname"] == name and one["status"] == status for one in told_of)
+    alerts = [alert for line in lines for alert in json.loads(line)["body"]["alerts"]]
+    return any(alert["labels"]["alertname"] == name and alert["status"] == status for alert in alerts)
 
 
 @pytest.fixture(scope="module", autouse=True)
