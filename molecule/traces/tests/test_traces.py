@@ -32,7 +32,7 @@ def test_a_trace_that_was_sent_can_be_looked_at(host: Host) -> None:
         end_time_unix_nano=now + 1_000_000,
     )
     body = TracesData(resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=[span])])]).SerializeToString()
-    host.check_output(f"printf %s {body.hex()} | xxd -r -p > /tmp/trace")
+    host.check_output(f'python3 -c \'open("/tmp/trace", "wb").write(bytes.fromhex("{body.hex()}"))\'')
     send = f"--data-binary @/tmp/trace -H 'Content-Type: application/x-protobuf' {URL}/v1/traces"
     send += " -w '%{http_code}' -o /dev/null"
     assert ask(host, send) == "401"
