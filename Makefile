@@ -47,7 +47,7 @@ key: ## print the API key of the lab VM's service
 lint: $(VENV)/.setup .vault-password ## ruff, mypy, ansible-lint
 	@ruff check .
 	@ruff format --check .
-	@mypy app lab tests
+	@mypy app dashboards lab tests
 	@ansible-lint --offline --profile production
 
 test-unit: $(VENV)/.setup ## unit, and API on embedded mode

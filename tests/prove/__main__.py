@@ -8,6 +8,7 @@ from collections.abc import Callable
 from tests.prove import (
     alerts,
     certificates,
+    dashboards,
     deployment,
     embedded,
     hardening,
@@ -30,6 +31,7 @@ PARTS: dict[str, Callable[[], list[Figure]]] = {
     "up": deployment.measure,
     "alerts": alerts.measure,
     "certificates": certificates.measure,
+    "dashboards": dashboards.measure,
     "hardening": hardening.measure,
     "kills": kills.measure,
     "logs": logs.measure,

@@ -38,6 +38,8 @@ LENGTHS = {
     "traces_secret": 40,
     "traces_api_key": 40,
     "traces_admin_password": 20,
+    "grafana_admin_password": 40,
+    "grafana_secret_key": 40,
     "ca_passphrase": 40,
 }
 # What is changed together, by the name that an operator gives.
