@@ -55,6 +55,8 @@ def receiver(host: Host) -> None:
     program = (ROOT / "tests/lab/alerts/receiver.py").read_text()
     with host.sudo():
         host.check_output(f"printf %s {shlex.quote(program)} > /root/receiver.py")
+        # One of a former run of these tests.
+        host.run("systemctl stop receiver")
         host.check_output(f"systemd-run --unit=receiver python3 /root/receiver.py 9999 {TOLD}")
 
 

@@ -66,6 +66,8 @@ def receiver(lab: Lab) -> Iterator[Told]:
     told = Told(lab.host(HOST))
     program = shlex.quote((HERE / "receiver.py").read_text())
     told.ask(f"printf %s {program} > /root/receiver.py; rm -f {TOLD}")
+    # One that a run that was killed has left.
+    told.ask("systemctl stop receiver 2>/dev/null || true")
     told.ask(f"systemd-run --quiet --unit=receiver python3 /root/receiver.py {PORT} {TOLD}")
     at = f"http://127.0.0.1:{PORT}"
     try:
@@ -80,7 +82,9 @@ def seconds_to_page(lab: Lab, told: Told, alert: str) -> float:
     """From the fault to the alert at the receiver; the fault is undone, and that it is over was told too."""
     fault = FAULTS[alert]
     if fault.load:
-        told.ask(f"systemd-run --quiet --unit=asking sh -c {shlex.quote(ASKING)} sh {lab.host(HOST).address}")
+        # One that a run that was killed has left.
+    told.ask("systemctl stop receiver 2>/dev/null || true")
+    told.ask(f"systemd-run --quiet --unit=asking sh -c {shlex.quote(ASKING)} sh {lab.host(HOST).address}")
     begun = time.time()
     try:
         told.ask(fault.cause)
