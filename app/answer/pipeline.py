@@ -40,6 +40,8 @@ from app.vectors.protocols import Scope
 
 log = structlog.get_logger(__name__)
 FEW_PASSAGES = 5
+# Steps in which a model writes.
+BY_MODELS = ("rewrite", "generate")
 
 
 class Pipeline:
@@ -258,6 +260,9 @@ class Pipeline:
             self._metrics.abstentions.inc()
         for step, milliseconds in answer.timings_ms.items():
             self._metrics.step_seconds.labels(step).observe(milliseconds / 1000)
+        # What is promised: how fast a model writes is its provider's.
+        own = answer.timings_ms["total"] - sum(answer.timings_ms.get(step, 0.0) for step in BY_MODELS)
+        self._metrics.step_seconds.labels("without_generation").observe(own / 1000)
         rounded = {step: round(milliseconds, 2) for step, milliseconds in answer.timings_ms.items()}
         facts: dict[str, str | bool] = {
             "cache": answer.cache_status,

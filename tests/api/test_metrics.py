@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
+import pytest
 
 from app.auth.keys import Scope
 from app.db.bootstrap import DEFAULT_TENANT_ID
@@ -25,6 +26,19 @@ async def test_requests_and_questions_are_counted(running: Running) -> None:
     assert 'http_request_duration_seconds_count{method="POST",route="/api/v1/query"} 1.0' in text
     assert 'anchorage_queries_total{cache="miss",grounded="false",provider="extractive"} 1.0' in text
     assert 'anchorage_query_step_duration_seconds_count{step="search"} 1.0' in text
+
+
+async def test_a_question_is_measured_without_what_a_model_writes(running: Running) -> None:
+    """The promise is about that, and its alerts and dashboards read it."""
+    await running.add("A crane at the pier lifts seven tons.")
+    answer = await running.ask("What does a crane at the pier lift?")
+    text = (await running.stranger.get("/metrics")).text
+    found = re.search(
+        r'^anchorage_query_step_duration_seconds_sum\{step="without_generation"\} (\S+)$', text, re.MULTILINE
+    )
+    assert found
+    took = answer["timings_ms"]
+    assert float(found[1]) * 1000 == pytest.approx(took["total"] - took["generate"], abs=0.1)
 
 
 async def test_no_client_can_make_labels(running: Running) -> None:
