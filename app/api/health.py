@@ -124,7 +124,8 @@ async def metrics(request: Request, services: ServicesDep) -> Response:
     settings, accept = services.settings, request.headers.get("accept", "")
     read = await measured(services.parts, settings.metrics_namespace, settings.app_colour)
     text, content_type = await asyncio.to_thread(render, services.metrics, read, accept)
-    return Response(text, headers={"Content-Type": content_type})
+    # A connection that Prometheus keeps open looks like a request in hand to who waits for this colour to be idle.
+    return Response(text, headers={"Content-Type": content_type, "Connection": "close"})
 
 
 async def _authenticated(request: Request, services: Services) -> Principal:

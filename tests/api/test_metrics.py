@@ -28,6 +28,11 @@ async def test_requests_and_questions_are_counted(running: Running) -> None:
     assert 'anchorage_query_step_duration_seconds_count{step="search"} 1.0' in text
 
 
+async def test_a_scrape_leaves_no_connection_behind(running: Running) -> None:
+    """The change of secrets waits until nobody is connected to a colour; Prometheus would be, always."""
+    assert (await running.stranger.get("/metrics")).headers["connection"] == "close"
+
+
 async def test_a_question_is_measured_without_what_a_model_writes(running: Running) -> None:
     """The promise is about that, and its alerts and dashboards read it."""
     await running.add("A crane at the pier lifts seven tons.")
