@@ -56,7 +56,7 @@ def receiver(host: Host) -> None:
     with host.sudo():
         host.check_output(f"printf %s {shlex.quote(program)} > /root/receiver.py")
         # One of a former run of these tests.
-        host.run("systemctl stop receiver")
+        host.run(f"systemctl stop receiver; rm -f {TOLD}")
         host.check_output(f"systemd-run --unit=receiver python3 /root/receiver.py 9999 {TOLD}")
 
 

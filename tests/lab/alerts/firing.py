@@ -82,9 +82,7 @@ def seconds_to_page(lab: Lab, told: Told, alert: str) -> float:
     """From the fault to the alert at the receiver; the fault is undone, and that it is over was told too."""
     fault = FAULTS[alert]
     if fault.load:
-        # One that a run that was killed has left.
-    told.ask("systemctl stop receiver 2>/dev/null || true")
-    told.ask(f"systemd-run --quiet --unit=asking sh -c {shlex.quote(ASKING)} sh {lab.host(HOST).address}")
+        told.ask(f"systemd-run --quiet --unit=asking sh -c {shlex.quote(ASKING)} sh {lab.host(HOST).address}")
     begun = time.time()
     try:
         told.ask(fault.cause)
