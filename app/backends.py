@@ -15,6 +15,10 @@ from app.settings import Settings, VectorStore
 from app.vectors.edge import EdgeIndex
 from app.vectors.protocols import VectorIndex
 
+STREAM_EVENTS = 50_000
+# Events are kept beside the stream, where a slow store delays nobody; one that is skipped can't be read again.
+STREAM_TIMEOUT_SECONDS = 5.0
+
 
 def open_database(settings: Settings, pool_size: int | None = None) -> Database:
     """The database that DATABASE_URL names, or embedded mode's own; nothing is connected yet."""
@@ -115,16 +119,21 @@ def open_index(settings: Settings, identity: EmbeddingIdentity, database: Databa
 
 
 def open_store(settings: Settings) -> CacheStore:
-    """Redis where it is named, else this process's memory."""
+    """The answers' store: Redis where it is named, else this process's memory."""
     if settings.redis_dsn is None:
         return MemoryStore(settings.max_cache_size)
+    return _redis(settings, settings.redis_dsn, settings.redis_socket_timeout)
+
+
+def open_stream_store(settings: Settings) -> CacheStore:
+    """The streams' store. In memory it has room of its own: streams would push answers out of the cache."""
+    if settings.redis_dsn is None:
+        return MemoryStore(STREAM_EVENTS)
+    return _redis(settings, settings.redis_dsn, STREAM_TIMEOUT_SECONDS)
+
+
+def _redis(settings: Settings, dsn: str, timeout_s: float) -> CacheStore:
     from app.cache.redis import RedisStore
 
     password = settings.redis_password.get_secret_value() if settings.redis_password else None
-    return RedisStore(
-        settings.redis_dsn,
-        password,
-        settings.redis_pool_size,
-        settings.redis_socket_timeout,
-        ca_file=settings.internal_ca_file,
-    )
+    return RedisStore(dsn, password, settings.redis_pool_size, timeout_s, ca_file=settings.internal_ca_file)

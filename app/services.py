@@ -26,11 +26,12 @@ from app.backends import (
     open_keyring,
     open_reranker,
     open_store,
+    open_stream_store,
     retrieval_defaults,
     secret_key,
 )
 from app.cache.exact import ExactCache
-from app.cache.store import CacheStore, MemoryStore
+from app.cache.store import CacheStore
 from app.db.bootstrap import bootstrap
 from app.db.migrate import migrate, pending
 from app.db.models import JobKind
@@ -63,7 +64,6 @@ from app.vectors.protocols import VectorIndex
 log = structlog.get_logger(__name__)
 RETRY_SECONDS = 1.0
 DAY_SECONDS = 86_400.0
-STREAM_EVENTS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +231,8 @@ def _retriever(base: _Base, stack: AsyncExitStack) -> Retriever:
 
 def _streams(base: _Base, stack: AsyncExitStack) -> Streams:
     settings = base.settings
-    # In memory it has room of its own: streams would push answers out of the cache.
-    store = base.store if settings.redis_dsn is not None else MemoryStore(STREAM_EVENTS)
+    store = open_stream_store(settings)
+    stack.push_async_callback(store.close)
     streams = Streams(store, settings.stream_grace_seconds, settings.stream_keep_seconds)
     stack.push_async_callback(streams.close)
     return streams

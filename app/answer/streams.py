@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 # What a worker says of itself and its readers through the store lives a little longer than the pauses between.
 MARK_SECONDS = 1.0
 MARK_TTL_SECONDS = 5
+# A store that restarts or is slow is tried again; then the rest of the stream is not kept.
+KEEP_SECONDS = 15.0
 POLL_SECONDS = 0.05
 CLOSE_SECONDS = 2.0
 LAST = frozenset({"done", "error"})
@@ -219,10 +221,22 @@ class Streams:
                     await self._store.put(f"{key}:alive", b"1", MARK_TTL_SECONDS)
                 if event is None:
                     continue
+                kept = {f"{key}:{event.number}": json.dumps([event.name, event.data]).encode()}
                 if event.number == 1:
-                    await self._store.put(name, key.removeprefix(f"{name}:").encode(), self._keep_s)
-                value = json.dumps([event.name, event.data]).encode()
-                await self._store.put(f"{key}:{event.number}", value, self._keep_s)
+                    kept[name] = key.removeprefix(f"{name}:").encode()
+                if not await self._keep(kept):
+                    log.warning("stream.not_kept", number=event.number)
+                    return
+
+    async def _keep(self, entries: dict[str, bytes]) -> bool:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + KEEP_SECONDS
+        for key, value in entries.items():
+            while not await self._store.put(key, value, self._keep_s):
+                if loop.time() >= deadline:
+                    return False
+                await asyncio.sleep(MARK_SECONDS)
+        return True
 
     async def _elsewhere(self, key: str, after: int, failed: Tell) -> AsyncGenerator[StreamEvent, None]:
         """Follow a stream that another worker writes, or wrote, by what it keeps."""

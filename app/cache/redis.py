@@ -59,10 +59,10 @@ class RedisStore:
             return None
         return value.encode() if isinstance(value, str) else value
 
-    async def put(self, key: str, value: bytes, ttl_s: int) -> None:
-        """Keep an entry, if Redis answers."""
+    async def put(self, key: str, value: bytes, ttl_s: int) -> bool:
+        """Keep an entry, if Redis answers and takes it."""
         if self._clock() < self._paused_until:
-            return
+            return False
         try:
             await self._redis.set(KEY_PREFIX + key, value, ex=ttl_s)
         except ResponseError as error:
@@ -70,6 +70,9 @@ class RedisStore:
             log.warning("cache.not_stored", error=type(error).__name__)
         except (RedisError, OSError, TimeoutError) as error:
             self._pause(error)
+        else:
+            return True
+        return False
 
     async def check(self) -> None:
         """Raise when Redis does not answer."""

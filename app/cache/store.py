@@ -13,7 +13,9 @@ class CacheStore(Protocol):
 
     async def get(self, key: str) -> bytes | None: ...
 
-    async def put(self, key: str, value: bytes, ttl_s: int) -> None: ...
+    async def put(self, key: str, value: bytes, ttl_s: int) -> bool:
+        """Keep an entry; False when the store did not take it."""
+        ...
 
     async def check(self) -> None:
         """Raise when the store does not answer."""
@@ -45,12 +47,13 @@ class MemoryStore:
         self._entries.move_to_end(key)
         return entry[1]
 
-    async def put(self, key: str, value: bytes, ttl_s: int) -> None:
+    async def put(self, key: str, value: bytes, ttl_s: int) -> bool:
         """Keep an entry; the oldest goes when there is no room."""
         self._entries[key] = (self._clock() + ttl_s, value)
         self._entries.move_to_end(key)
         while len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
+        return True
 
     async def check(self) -> None:
         """Memory is there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from app.answer.streams import StreamEvent, Streams
+from app.backends import STREAM_TIMEOUT_SECONDS
 from app.cache.redis import RedisStore
 from app.errors import NotFoundError
 
@@ -29,7 +31,7 @@ def redis() -> Iterator[Redis]:
 
 @pytest_asyncio.fixture
 async def workers(redis: Redis) -> AsyncIterator[list[Streams]]:
-    stores = [RedisStore(redis.url, None, 5, 0.5) for _ in range(2)]
+    stores = [RedisStore(redis.url, None, 5, STREAM_TIMEOUT_SECONDS) for _ in range(2)]
     workers = [Streams(store, 1.0, 60) for store in stores]
     yield workers
     for worker, store in zip(workers, stores, strict=True):
@@ -77,6 +79,29 @@ async def test_a_redis_that_dies_harms_nobody_who_reads(workers: list[Streams], 
     await asyncio.sleep(0.1)
     redis.stop()
     assert len(await asyncio.wait_for(reader, 5)) == WORDS + 1
+
+
+@pytest.mark.parametrize("fault", ["hangs", "is away"])
+async def test_a_redis_that_does_not_answer_for_a_while_loses_no_event(
+    workers: list[Streams], redis: Redis, fault: str
+) -> None:
+    tenant = uuid4()
+    (redis.freeze if fault == "hangs" else redis.stop)()
+    stream = workers[0].start(tenant, "r", words(), failed)
+    await stream.started()
+    whole = await _all(stream.follow(0))
+    await asyncio.sleep(1.5)
+    (redis.thaw if fault == "hangs" else redis.start)()
+    assert await _kept(workers[1], tenant) == whole[2:]
+
+
+async def _kept(streams: Streams, tenant: Any) -> list[StreamEvent] | None:
+    """What another worker finds as soon as there is something."""
+    for _ in range(100):
+        with suppress(NotFoundError):
+            return await rest(streams, tenant, 2)
+        await asyncio.sleep(0.1)
+    raise AssertionError("No event was kept within 10 s")
 
 
 async def _all(events: AsyncGenerator[StreamEvent, None]) -> list[StreamEvent]:
