@@ -56,7 +56,7 @@ def test_nginx_shows_it_under_a_name_of_its_own(host: Host) -> None:
     settings = "ssl_certificate /etc/nginx/edge.crt;\\nssl_certificate_key /etc/nginx/edge.key;\\n"
     with host.sudo():
         host.check_output(f"openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=edge {pair}")
-        host.check_output(f"printf '{settings}' > /etc/nginx/conf.d/00-edge.conf")
+        host.check_output(f"printf '{settings}' > /etc/nginx/sites-enabled/edge")
     done = converge(host, grafana_server_name="grafana.example.org")
     assert done.returncode == 0, words(done)
     asked = "curl -sk --resolve grafana.example.org:443:{} --user admin:{} https://grafana.example.org/api/user"
