@@ -19,6 +19,7 @@ from lab.lab import Lab
 from lab.up import HOST, ROOT, Service, bring_up, service
 
 BIN = Path(sys.executable).parent
+FOLDER = Path(__file__).parent
 
 
 @dataclass
@@ -69,6 +70,13 @@ def play_command(playbook: str, *options: str) -> list[str]:
 
 def play_environment(lab: Lab) -> dict[str, str]:
     return {**os.environ, "ANCHORAGE_LAB": lab.name, "PATH": f"{BIN}:{os.environ['PATH']}"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs the bare host comes first: it becomes the stack."""
+    here = [item for item in items if isinstance(item, pytest.Function) and item.path.parent == FOLDER]
+    in_order = iter(sorted(here, key=lambda item: "stack" in item.fixturenames))
+    items[:] = [next(in_order) if item in here else item for item in items]
 
 
 @pytest.fixture(scope="session")
