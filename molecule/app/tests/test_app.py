@@ -23,13 +23,17 @@ def wait_until_ready(host: Host) -> None:
     host.check_output(f"timeout 60 sh -c 'until curl -sf {BASE}/api/v1/ready; do sleep 0.3; done'")
 
 
-def test_a_document_is_worked_on_and_answers(host: Host) -> None:
-    """Its reader forks and limits itself, which the worker's sandbox must allow: refused, no document would be read."""
-    accepted = call(host, "/api/v1/documents", {"title": "Harbour", "text": "A berth costs 34 euros a night."})
+def ingest(host: Host, title: str, text: str) -> None:
+    accepted = call(host, "/api/v1/documents", {"title": title, "text": text})
     deadline = time.monotonic() + 60
     while call(host, f"/api/v1/jobs/{accepted['job_id']}")["state"] != "succeeded":
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+def test_a_document_is_worked_on_and_answers(host: Host) -> None:
+    """Its reader forks and limits itself, which the worker's sandbox must allow: refused, no document would be read."""
+    ingest(host, "Harbour", "A berth costs 34 euros a night.")
     answer = call(host, "/api/v1/query", {"query": "How much does a berth cost a night?"})
     assert answer["grounded"]
     assert "34 euros" in answer["answer"]
@@ -73,6 +77,7 @@ def test_the_doctor_finds_everything_in_order(host: Host) -> None:
 
 
 def test_both_show_their_metrics_on_the_host_alone(host: Host) -> None:
+    ingest(host, "Pier", "The pier has 40 berths.")
     service = host.check_output("curl -sf http://127.0.0.1:8001/metrics")
     assert 'anchorage_build_info{colour="blue"' in service
     worker = host.check_output("curl -sf http://127.0.0.1:8003/metrics")
