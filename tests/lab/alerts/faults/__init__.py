@@ -1,0 +1,60 @@
+"""What makes each alert: a fault of a lab VM that has the whole stack, and how it is undone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tests.lab.alerts.fault import Fault
+from tests.lab.alerts.faults import care, data, hosts, service, watching
+
+FAULTS: Mapping[str, Fault] = {
+    **service.FAULTS,
+    **data.FAULTS,
+    **hosts.FAULTS,
+    **care.FAULTS,
+    **watching.FAULTS,
+}
+
+# Alerts that are not caused here, and why.
+ELSEWHERE: Mapping[str, str] = {
+    "Watchdog": "it is always there; that its silence is heard is tested in tests/lab/stack/test_alerts.py",
+    "ClockWrong": "all hosts of a lab have the machine's one clock, which no test may set; its exporter does not judge it there",
+}
+
+# Pages that are caused with the rules as they are. The others burn a budget of hours, or need what is already slow.
+AS_THEY_ARE = (
+    "AppDown",
+    "WorkerDown",
+    "NginxDown",
+    "PostgresDown",
+    "RedisDown",
+    "QdrantDown",
+    "HostDown",
+    "EdgeUnreachable",
+    "QuestionUnanswered",
+    "ErrorRateVeryHigh",
+    "DiskFull",
+    "CertificateEndsVerySoon",
+)
+
+# All others by hurried rules, those of a line at once: none of them holds another one back or undoes its fault.
+HURRIED = (
+    (
+        *("UnitFailed", "UnitRestarts", "InodesLow", "DiskFillsUp", "TargetDown", "TextfileBroken"),
+        *("CertificateEndsSoon", "CertificateRenewalFailed", "BackupOld", "DrillFailed", "DrillOld"),
+        *("DeployStuck", "DriftFound", "QdrantNotGreen", "QdrantRed"),
+    ),
+    ("RedisEvicts", "RedisRejectsConnections", "PostgresConnectionsHigh", "DeadLetters", "DriftUnknown"),
+    ("PostgresReplicationLag", "QueueWaits", "ConfigurationRefused", "NotificationsFail"),
+    ("RemoteWriteBehind", "AlertmanagerUnreachable", "OutOfMemory"),
+    ("DependencyUnreachable", "AvailabilityBurnsFast", "AvailabilityBurns"),
+    ("ErrorRateHigh",),
+    ("AvailabilityBurnsSlowly",),
+    ("LatencyBurnsFast", "LatencyBurns", "AnswersSlow"),
+    ("LatencyBurnsSlowly",),
+    ("AnswersVerySlow", "DatabasePoolFull"),
+    ("ProviderFails", "ProviderSlow", "SpendAboveLimit", "RulesFail"),
+    ("CacheHitRateFell",),
+    ("CpuBusy",),
+    ("MemoryLow",),
+)
