@@ -42,6 +42,11 @@ class Told:
     def ask(self, command: str) -> str:
         return self.host.execute("sh", "-c", command, root=True)
 
+    @staticmethod
+    def now() -> float:
+        """The time on the clock that the host shares."""
+        return time.time()
+
     def alerts(self) -> list[dict[str, Any]]:
         requests = [json.loads(line) for line in self.ask(f"cat {TOLD} 2>/dev/null || true").splitlines()]
         return [{"at": request["at"], **alert} for request in requests for alert in request["body"]["alerts"]]
@@ -89,7 +94,9 @@ def in_a_hurry(told: Told) -> Iterator[None]:
         for path in told.ask(f"ls {RULES}/*.yml").split():
             _write(told, path, yaml.safe_dump(hurried(yaml.safe_load(told.ask(f"cat {path}"))), width=1000))
         _write(told, ALERTMANAGER, hurried_alertmanager(told.ask(f"cat {ALERTMANAGER}")))
-        told.ask(f"promtool check config /etc/prometheus/prometheus.yml && amtool check-config {ALERTMANAGER} && {RELOAD}")
+        told.ask(
+            f"promtool check config /etc/prometheus/prometheus.yml && amtool check-config {ALERTMANAGER} && {RELOAD}"
+        )
         yield
     finally:
         told.ask(f"{as_written} && rm -r {AS_WRITTEN} && {RELOAD}")
@@ -115,7 +122,7 @@ def seconds_to_page(told: Told, alert: str, follow: Callable[[Fault], None] | No
 
 @contextmanager
 def caused(told: Told, faults: Sequence[Fault]) -> Iterator[float]:
-    """All of these are there, each once; gives the time at which the first was caused. All are undone, whatever happens."""
+    """All of these are there, each once, until they are undone; gives the time at which the first was caused."""
     begun = time.time()
     undone: list[Fault] = []
     failed: list[LabError] = []

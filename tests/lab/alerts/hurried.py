@@ -1,7 +1,8 @@
 """The same rules in a hurry, so that an alert which waits for hours can be seen to arrive in a test.
 
-Only durations are shortened: how long an expression must hold, and the windows over which it looks. Selectors, thresholds,
-labels, horizons of predictions and what Alertmanager holds back stay: the metrics and their labels are the exporters' own.
+Only durations are shortened: how long an expression must hold, and the windows over which it looks. Selectors,
+thresholds, labels, horizons of predictions and what Alertmanager holds back stay: the metrics and their labels are the
+exporters' own.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""What runs by a clock. Where a timer or a playbook that fails can't be had in a lab, its file of metrics is written."""
+"""What runs by a clock. Where the timer or playbook can't be made to fail in a lab, its file of metrics is written."""
 
 from __future__ import annotations
 
-from tests.lab.alerts.fault import Fault, written
+from dataclasses import replace
+
+from tests.lab.alerts.fault import TEXTFILES, Fault, each, no_unit, unit, written
 
 
 def _ending(name: str, days: int) -> Fault:
@@ -16,11 +18,21 @@ def _ending(name: str, days: int) -> Fault:
     )
 
 
+def _missed(fault: Fault, name: str, fresh: str) -> Fault:
+    """A unit stands for the one that should have run: started, it writes that it ran just now."""
+    begin = unit(name, f"echo {fresh} $(date +%s) > {TEXTFILES}/anchorage_{name}.prom")
+    return replace(
+        fault,
+        cause=f"{begin}; {fault.cause}",
+        undo=each(no_unit(name), fault.undo),
+        fills={"UNIT": f"echo fault-{name}"},
+    )
+
+
 DRIFT_RAN = "anchorage_drift_last_run_timestamp_seconds"
-FAILED_DRILL = written(
-    "drill",
-    "anchorage_drill_success 0",
-    "anchorage_drill_last_success_timestamp_seconds $((now - 9 * 86400))",
+BACKED_UP, DRILLED = "anchorage_backup_last_success_timestamp_seconds", "anchorage_drill_last_success_timestamp_seconds"
+FAILED_DRILL = _missed(
+    written("drill", "anchorage_drill_success 0", f"{DRILLED} $((now - 9 * 86400))"), "drill", DRILLED
 )
 
 FAULTS = {
@@ -32,12 +44,7 @@ FAULTS = {
         "anchorage_public_certificate_renewal_success 0",
         "anchorage_public_certificate_renewal_timestamp_seconds $((now - 60))",
     ),
-    "BackupOld": written(
-        "backup",
-        'anchorage_backup_last_success_timestamp_seconds{part="postgres"} $((now - 27 * 3600))',
-        'anchorage_backup_last_success_timestamp_seconds{part="qdrant"} $((now - 3600))',
-        labels={"part": "postgres"},
-    ),
+    "BackupOld": _missed(written("backup", f"{BACKED_UP} $((now - 27 * 3600))"), "backup", BACKED_UP),
     "DrillFailed": FAILED_DRILL,
     "DrillOld": FAILED_DRILL,
     "DeployStuck": written(
@@ -50,6 +57,7 @@ FAULTS = {
         "drift",
         'anchorage_drift_changes{host="$(hostname)"} 2',
         f"{DRIFT_RAN} $((now - 60))",
+        fills={"HOST": "hostname"},
     ),
     "DriftUnknown": written("drift", f"{DRIFT_RAN} $((now - 3 * 86400))"),
 }

@@ -7,14 +7,16 @@ from tests.lab.alerts.fault import PROGRAMS, Fault, each, ended, running, stoppe
 PSQL = "runuser -u postgres -- psql -qAt -v ON_ERROR_STOP=1 -d postgres"
 # Idle ones, until hardly one is left for others.
 CONNECTIONS = (
-    "most=$(psql -qAtc 'show max_connections'); there=$(psql -qAtc 'select count(*) from pg_stat_activity'); "
-    "for i in $(seq $((most * 94 / 100 - there))); do sleep 600 | psql -q & done; wait"
+    "COUNT=\"select count(*) from pg_stat_activity where backend_type = 'client backend'\"; "
+    "most=$(psql -qAtc 'show max_connections'); there=$(psql -qAtc \"$COUNT\"); "
+    "for i in $(seq $((most * 95 / 100 - there))); do sleep 600 | psql -q & done; wait"
 )
 
 # A second Postgres that follows the first and stops applying what it gets; then more than 256 MB are written.
 REPLICA = "/var/lib/postgresql/fault-replica"
 PROGRAM = "$(ls -d /usr/lib/postgresql/*/bin)"
 CLUSTER = "$(ls -d /etc/postgresql/*/main)"
+WRITING = "select pg_logical_emit_message(false, 'fault', repeat('x', 1000000));"
 REPLICATION_LAG = Fault(
     together(
         f"printf '%s\\n' 'local replication postgres peer' >> {CLUSTER}/pg_hba.conf",
@@ -25,9 +27,8 @@ REPLICATION_LAG = Fault(
         f"'hot_standby = on' > {REPLICA}/postgresql.conf",
         f"chown postgres: {REPLICA}/postgresql.conf",
         running("replica", f"exec {PROGRAM}/postgres -D {REPLICA} -c max_connections=200", "--uid=postgres"),
-        f"for i in $(seq 60); do {PSQL} -h {REPLICA} -p 5499 -c 'select pg_wal_replay_pause()' && break; sleep 0.5; done",
-        f"{PSQL} -c \"select count(pg_logical_emit_message(false, 'fault', repeat('x', 1000000))) "
-        'from generate_series(1, 300)"',
+        f"until {PSQL} -h {REPLICA} -p 5499 -c 'select pg_wal_replay_pause()' 2>/dev/null; do sleep 0.5; done",
+        f'for i in $(seq 300); do echo "{WRITING}"; done | {PSQL}',
     ),
     each(
         ended("replica"),
@@ -39,7 +40,9 @@ REPLICATION_LAG = Fault(
 
 REDIS = "REDISCLI_AUTH=$(cat /etc/anchorage/credentials/redis_password) redis-cli -s /run/redis/redis.sock"
 # 2,000 keys of a kilobyte a second, in a megabyte more than there is.
-EVICTING = "local v = string.rep('x', 1000) for i = 1, 2000 do redis.call('set', 'fault:' .. ARGV[1] .. ':' .. i, v) end"
+EVICTING = (
+    "local v = string.rep('x', 1000) for i = 1, 2000 do redis.call('set', 'fault:' .. ARGV[1] .. ':' .. i, v) end"
+)
 EVICTIONS = Fault(
     together(
         f"{REDIS} config get maxmemory | tail -1 > /run/fault-maxmemory",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.lab.alerts.fault import PROGRAMS, Fault, ended, running, stopped, together
+from tests.lab.alerts.fault import PROGRAMS, Fault, each, ended, no_unit, running, stopped, together, unit
 
 # File systems in memory under an overlay, because what lies in memory is not watched.
 SMALL = "/srv/small-disk"
@@ -52,17 +52,21 @@ fi
     "true",
 )
 
+MENDED = "/run/fault-mended"
+
 FAULTS = {
     # From outside a host that is away looks the same; that it is cut off is tested in molecule/prometheus.
-    "HostDown": replace(stopped("prometheus-node-exporter"), fills={"HOST": "echo localhost"}),
+    "HostDown": replace(stopped("prometheus-node-exporter"), fills={"HOST": "hostname -I | cut -d' ' -f1"}),
     "DiskFull": FULL_DISK,
     "DiskFillsUp": FILLING_DISK,
     "InodesLow": FILLING_DISK,
+    # It fails until somebody puts a file there.
     "UnitFailed": Fault(
-        "systemd-run --quiet --wait --unit=fault-failing false || true",
-        "systemctl reset-failed fault-failing 2>/dev/null || true",
+        f"{unit('failing', f'test -e {MENDED}')}; ! systemctl start fault-failing 2>/dev/null",
+        each("systemctl reset-failed 'fault-failing*'", no_unit("failing"), f"rm -f {MENDED}"),
         where={"name": "fault-failing.service"},
         fills={"UNIT": "echo fault-failing"},
+        mend=f"touch {MENDED}",
     ),
     "UnitRestarts": Fault(
         running("restarting", "sleep 1; exit 1", "-p Restart=always -p RestartSec=3 -p StartLimitIntervalSec=0"),
@@ -72,10 +76,8 @@ FAULTS = {
     ),
     "CpuBusy": Fault(
         running("busy", "for i in $(seq $(nproc)); do while :; do :; done & done; wait", "-p RuntimeMaxSec=150"),
-        f"{ended('busy')} || true",
+        ended("busy"),
     ),
-    "MemoryLow": Fault(
-        running("memory", f"exec python3 {PROGRAMS}/hold_memory.py 12 150"), f"{ended('memory')} || true"
-    ),
+    "MemoryLow": Fault(running("memory", f"exec python3 {PROGRAMS}/hold_memory.py 12 150"), ended("memory")),
     "OutOfMemory": OUT_OF_MEMORY,
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tests.lab.alerts.fault import PROGRAMS, Fault, asked, each, ended, running, stopped, together
 
+SQL = "runuser -u postgres -- psql -qAt -v ON_ERROR_STOP=1 -d anchorage -c"
+
 # Every request is answered by 503, while nginx and all behind it are well.
 CLOSED = Fault(
     "touch /etc/nginx/maintenance",
@@ -13,21 +15,19 @@ CLOSED = Fault(
 
 CUT = (
     "printf '%s\\n' 'table inet fault {' 'chain out {' 'type filter hook output priority -10;' "
-    "'meta skuid anchorage tcp dport 6333 reject with tcp reset' '}' '}' | nft -f -; ss -K dport = 6333 >/dev/null || true"
+    "'meta skuid anchorage tcp dport 6333 reject with tcp reset' '}' '}' | nft -f -; "
+    "ss -K dport = 6333 >/dev/null || true"
 )
 
 
 def _cut_from_qdrant(load: str) -> Fault:
     """The service alone does not reach Qdrant, which is well: questions fail, other requests don't."""
-    return Fault(
-        together(asked("asking", load), CUT), each("nft delete table inet fault", ended("asking")), fills=BUSY_QUERY
-    )
+    return Fault(together(asked("asking", load), CUT), each("nft delete table inet fault", ended("asking")))
 
 
-# How runbooks find what holds up the others.
-BUSY_QUERY = {
-    "PID": "runuser -u postgres -- psql -qAtc \"select pid from pg_stat_activity where state = 'idle in transaction' limit 1\""
-}
+# Who holds up the others.
+HOLDER = "select pid from pg_locks where mode = 'AccessExclusiveLock' and granted and relation is not null limit 1"
+BUSY_QUERY = {"PID": f'until pid=$({SQL} "{HOLDER}") && [ -n "$pid" ]; do sleep 0.1; done; echo $pid'}
 
 
 def _held_up(questions: float, held_s: float, free_s: float) -> Fault:
@@ -49,14 +49,16 @@ SOME_ARE_SLOW = _held_up(5, 1.35, 2.8)
 
 # A provider that refuses every connection, and one that takes 9 s to begin and whose tokens are dear.
 WITH_PROVIDERS = "/run/systemd/system/anchorage-app@.service.d"
-DEAR = '{"llama3.2": {"input": 1000000, "output": 1000000}}'
+DEAR = """{\\"llama3.2\\": {\\"input\\": 1000000, \\"output\\": 1000000}}"""
+SETTINGS = (
+    "'[Service]' Environment=OPENAI_API_KEY=none Environment=OPENAI_BASE_URL=http://127.0.0.1:9/v1 "
+    f"Environment=OLLAMA_HOST=http://127.0.0.1:11499 'Environment=\"MODEL_PRICES={DEAR}\"'"
+)
 BAD_PROVIDERS = Fault(
     together(
         running("model", f"exec python3 {PROGRAMS}/model_server.py 11499 9 10"),
         f"mkdir -p {WITH_PROVIDERS}",
-        "printf '%s\\n' '[Service]' Environment=OPENAI_API_KEY=none Environment=OPENAI_BASE_URL=http://127.0.0.1:9/v1 "
-        f"Environment=OLLAMA_HOST=http://127.0.0.1:11499 'Environment=MODEL_PRICES={DEAR.replace(chr(34), chr(92) * 2 + chr(34))}' "
-        f"> {WITH_PROVIDERS}/fault.conf",
+        f"printf '%s\\n' {SETTINGS} > {WITH_PROVIDERS}/fault.conf",
         "systemctl daemon-reload",
         "systemctl restart anchorage-app@blue",
         asked("asking-refused", "--questions 1 --provider openai"),
@@ -73,22 +75,24 @@ BAD_PROVIDERS = Fault(
 )
 
 ASK = 'curl -sf -H "Authorization: Bearer $(cat /etc/anchorage/credentials/admin_api_key)" http://127.0.0.1:8001/api/v1'
-GONE = "runuser -u postgres -- psql -q -v ON_ERROR_STOP=1 -d anchorage -c"
+FAILED_JOBS = "delete from jobs where state = 'failed'"
+AGE = "update jobs set run_at = run_at - interval '11 min' where state = 'queued'"
+FIRST = "import json, sys; print(json.load(sys.stdin)['items'][0]['id'])"
 DEAD_LETTER = Fault(
     together(
-        "printf '%s' '%PDF-1.7 and nothing that a PDF has' > /run/broken.pdf",
-        f"{ASK}/documents -F files=@/run/broken.pdf",
-        "rm /run/broken.pdf",
+        "echo '<html><body><p></p></body></html>' > /run/empty.html",
+        f"{ASK}/documents -F file=@/run/empty.html",
+        "rm /run/empty.html",
     ),
-    f"{GONE} \"delete from jobs where state = 'failed'\"",
-    fills={"JOB": f"{ASK}/jobs?state=failed | python3 -c 'import json, sys; print(json.load(sys.stdin)[\"items\"][0][\"id\"])'"},
+    f'{SQL} "{FAILED_JOBS}"',
+    fills={"JOB": f'{ASK}/jobs?state=failed | python3 -c "{FIRST}"'},
 )
 # The clock can't be turned on by ten minutes, so the job is put back by as much.
 WAITING_JOB = Fault(
     together(
         "systemctl stop anchorage-worker",
-        f"{ASK}/documents -H 'Content-Type: application/json' -d '{{\"text\": \"It waits.\", \"title\": \"Waiting\"}}'",
-        f"{GONE} \"update jobs set run_at = run_at - interval '11 min' where state = 'queued'\"",
+        f'{ASK}/documents -H \'Content-Type: application/json\' -d \'{{"text": "It waits.", "title": "Waiting"}}\'',
+        f'{SQL} "{AGE}"',
     ),
     "systemctl start anchorage-worker",
 )

@@ -16,22 +16,22 @@ BETWEEN = "/^alerting:/,/^scrape_configs:/"
 NONSENSE = Fault(
     f"printf '%s\\n' '{MARK}' 'nonsense: true' >> {PROMETHEUS}; {READ}", f"sed -i '/^{MARK}$/,$d' {PROMETHEUS}; {READ}"
 )
-REMOTE_STORE = (
-    f"printf '%s\\n' '{MARK}' 'remote_write:' '  - url: http://{NOBODY}/write' >> {PROMETHEUS}; {READ}"
-)
+REMOTE_STORE = f"printf '%s\\n' '{MARK}' 'remote_write:' '  - url: http://{NOBODY}/write' >> {PROMETHEUS}; {READ}"
 
 FAULTS = {
     "TargetDown": stopped("prometheus-redis-exporter"),
     "TextfileBroken": Fault(f"echo 'no metric at all' > {TEXTFILES}/broken.prom", f"rm -f {TEXTFILES}/broken.prom"),
     # A second one that is away: by the first it can be told.
     "AlertmanagerUnreachable": Fault(
-        f"sed -i '{BETWEEN}s/\"127.0.0.1:9093\"/&, \"{NOBODY}\"/' {PROMETHEUS}; {READ}",
+        f'sed -i \'{BETWEEN}s/"127.0.0.1:9093"/&, "{NOBODY}"/\' {PROMETHEUS}; {READ}',
         f"sed -i '{BETWEEN}s/, \"{NOBODY}\"//' {PROMETHEUS}; {READ}",
     ),
     # One more receiver, who refuses.
     "NotificationsFail": Fault(
         together(
-            f"sed 's|^\\( *- url: \\).*/people.*|&\\n        send_resolved: true\\n\\1http://{NOBODY}/|' {ALERTMANAGER} > /run/two",
+            f"sed 's|^\\( *- url: \\).*/people.*|&\\n        send_resolved: true\\n\\1http://{NOBODY}/|' "
+            f"{ALERTMANAGER} "
+            "> /run/two",
             "amtool check-config /run/two >/dev/null",
             f"cat /run/two > {ALERTMANAGER}",
             f"rm /run/two; {TELL}",

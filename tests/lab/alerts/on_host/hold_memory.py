@@ -1,6 +1,6 @@
-"""Takes memory until only so many percent of it are available. Should another need it, this is what the kernel ends first.
+"""Takes memory until only so many percent of it are available. Should another need it, the kernel ends this first.
 
-    hold_memory.py PERCENT SECONDS
+hold_memory.py PERCENT SECONDS
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     load.py [--questions R] [--passing R] [--provider NAME] [--cached SECONDS] [--held SECONDS --free SECONDS]
 
-``--questions`` a second, each another one and whether or not the former are answered; ``--passing`` requests a second that
-succeed and cost little; ``--cached``: for so long the same question, then different ones, all by the cache; ``--held``: the
-database holds up all who look for a collection for so long, lets them go for ``--free``, and so on.
+``--questions`` a second, each another one and whether or not the former are answered; ``--passing`` requests a second
+that succeed and cost little; ``--cached``: for so long the same question, then different ones, all by the cache;
+``--held``: the database holds up all who look for a collection for so long, lets them go for ``--free``, and so on.
 """
 
 from __future__ import annotations
@@ -23,14 +23,19 @@ IN_FLIGHT = 60
 PATIENCE_S = 60
 
 
-async def main() -> None:
-    """Begin all that is asked for; the first that fails ends the rest."""
+def main() -> None:
+    """Read what is wanted, and the key."""
     parser = argparse.ArgumentParser()
     for name in ("questions", "passing", "cached", "held", "free"):
         parser.add_argument(f"--{name}", type=float, default=0.0)
     parser.add_argument("--provider", default="extractive")
     options = parser.parse_args()
-    headers = {"Authorization": f"Bearer {KEY.read_text().strip()}"}
+    asyncio.run(_all(options, KEY.read_text().strip()))
+
+
+async def _all(options: argparse.Namespace, key: str) -> None:
+    """Begin all that is asked for; the first that fails ends the rest."""
+    headers = {"Authorization": f"Bearer {key}"}
     limits = httpx.Limits(max_connections=IN_FLIGHT)
     async with (
         httpx.AsyncClient(base_url=URL, headers=headers, timeout=PATIENCE_S, limits=limits) as client,
@@ -90,4 +95,4 @@ async def _hold_up(held_s: float, free_s: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

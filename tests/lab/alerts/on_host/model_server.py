@@ -1,6 +1,6 @@
-"""A model server that is slow to begin and counts many tokens, by OpenAI's protocol; a model provider as tests need one.
+"""A model provider as tests need one: it speaks OpenAI's protocol, is slow to begin, and counts tokens as it is told.
 
-    model_server.py PORT SECONDS TOKENS
+model_server.py PORT SECONDS TOKENS
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ class ModelServer(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
         head = {"id": "1", "object": "chat.completion.chunk", "created": int(time.time()), "model": "slow"}
-        told = {"index": 0, "delta": {"role": "assistant", "content": "It is taken at night [1]."}, "finish_reason": None}
+        told = {
+            "index": 0,
+            "delta": {"role": "assistant", "content": "It is taken at night [1]."},
+            "finish_reason": None,
+        }
         over = {"index": 0, "delta": {}, "finish_reason": "stop"}
         usage = {"prompt_tokens": TOKENS, "completion_tokens": TOKENS, "total_tokens": 2 * TOKENS}
         for chunk in ({"choices": [told]}, {"choices": [over]}, {"choices": [], "usage": usage}):

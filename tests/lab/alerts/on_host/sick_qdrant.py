@@ -1,6 +1,6 @@
 """What a Qdrant says of two collections that are not well: one that is optimised for ever, and one that is broken.
 
-    sick_qdrant.py PORT
+sick_qdrant.py PORT
 """
 
 from __future__ import annotations
