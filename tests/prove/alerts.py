@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from lab.lab import Lab
 from lab.system import LabError
 from lab.up import ROOT, anchorage, bring_up, play, service
-from tests.lab.alerts.faults import AS_THEY_ARE, FAULTS, HURRIED, Fault
+from tests.lab.alerts.fault import Fault
+from tests.lab.alerts.faults import AS_THEY_ARE, FAULTS, HURRIED
 from tests.lab.alerts.firing import Told, caused, in_a_hurry, receiver, seconds_to_page
 from tests.lab.alerts.runbook import DO, LOOK, OVER, Ran, Reader
 from tests.prove.scorecard import Figure

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lab.host import Host
 from lab.lab import Lab
+from lab.system import LabError
 from lab.up import ROOT, service
 from tests.lab.alerts.fault import Fault
 
@@ -73,7 +74,10 @@ class Reader:
             for blank in blanks(line):
                 if blank not in fault.fills:
                     raise ValueError(f"{alert}: nothing to put for {blank}")
-                command = re.sub(rf"\b{blank}\b", self._run(fault.fills[blank]).stdout.strip(), command)
+                filling = self._run(fault.fills[blank]).stdout.strip()
+                if not filling:
+                    raise LabError(f"{alert}: nothing was found to put for {blank}")
+                command = re.sub(rf"\b{blank}\b", filling, command)
             ran = self._run(command)
             done.append(Ran(section, command, ran.returncode, _wrong(section, command, ran)))
         return done

@@ -77,7 +77,7 @@ BAD_PROVIDERS = Fault(
 ASK = 'curl -sf -H "Authorization: Bearer $(cat /etc/anchorage/credentials/admin_api_key)" http://127.0.0.1:8001/api/v1'
 FAILED_JOBS = "delete from jobs where state = 'failed'"
 AGE = "update jobs set run_at = run_at - interval '11 min' where state = 'queued'"
-FIRST = "import json, sys; print(json.load(sys.stdin)['items'][0]['id'])"
+FIRST = "import json, sys; print(json.load(sys.stdin)['jobs'][0]['id'])"
 DEAD_LETTER = Fault(
     together(
         "echo '<html><body><p></p></body></html>' > /run/empty.html",

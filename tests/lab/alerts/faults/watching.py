@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.lab.alerts.fault import TEXTFILES, Fault, each, stopped, together
+from tests.lab.alerts.fault import TEXTFILES, Fault, each, stopped, together, written
 
 PROMETHEUS, ALERTMANAGER = "/etc/prometheus/prometheus.yml", "/etc/prometheus/alertmanager.yml"
 READ = "systemctl reload prometheus"
@@ -41,10 +41,11 @@ FAULTS = {
             TELL,
         ),
     ),
-    # Two series where a rule expects one.
-    "RulesFail": Fault(
-        f"echo 'anchorage:spend_limit_usd:daily 50' > {TEXTFILES}/second_limit.prom",
-        f"rm -f {TEXTFILES}/second_limit.prom",
+    # Two series where an alert expects one: they differ in a label that the alert gives itself.
+    "RulesFail": written(
+        "drill_twice",
+        'anchorage_drill_success{component="postgres"} 0',
+        'anchorage_drill_success{component="qdrant"} 0',
     ),
     "ConfigurationRefused": NONSENSE,
     "RemoteWriteBehind": Fault(REMOTE_STORE, f"sed -i '/^{MARK}$/,$d' {PROMETHEUS}; {READ}"),
