@@ -91,7 +91,8 @@ DEAD_LETTER = Fault(
 WAITING_JOB = Fault(
     together(
         "systemctl stop anchorage-worker",
-        f'{ASK}/documents -H \'Content-Type: application/json\' -d \'{{"text": "It waits.", "title": "Waiting"}}\'',
+        # What is there already would make no job.
+        f"date | {ASK}/documents -F 'file=@-;filename=waiting.txt;type=text/plain'",
         f'{SQL} "{AGE}"',
     ),
     "systemctl start anchorage-worker",
