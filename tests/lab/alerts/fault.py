@@ -42,7 +42,7 @@ def running(name: str, command: str, properties: str = "") -> str:
 
 def ended(name: str) -> str:
     """It may be over already, as a cure may have ended it."""
-    return f"if systemctl is-active --quiet fault-{name}; then systemctl stop fault-{name}; fi"
+    return f'if [ "$(systemctl show -P LoadState fault-{name})" = loaded ]; then systemctl stop fault-{name}; fi'
 
 
 def asked(name: str, options: str) -> str:
@@ -67,11 +67,11 @@ def unit(name: str, program: str) -> str:
         program = program.replace(special, 2 * special)
     lines = ("[Service]", "Type=oneshot", f"ExecStart=/bin/sh -c {shlex.quote(program)}")
     said = " ".join(shlex.quote(line) for line in lines)
-    return f"printf '%s\\n' {said} > /run/systemd/system/fault-{name}.service; systemctl daemon-reload"
+    return f"printf '%s\\n' {said} > /run/systemd/system/{name}.service; systemctl daemon-reload"
 
 
 def no_unit(name: str) -> str:
-    return f"rm -f /run/systemd/system/fault-{name}.service; systemctl daemon-reload"
+    return f"rm -f /run/systemd/system/{name}.service; systemctl daemon-reload"
 
 
 def together(*commands: str) -> str:

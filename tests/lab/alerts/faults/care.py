@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from tests.lab.alerts.fault import TEXTFILES, Fault, each, no_unit, unit, written
 
 
@@ -18,33 +16,41 @@ def _ending(name: str, days: int) -> Fault:
     )
 
 
-def _missed(fault: Fault, name: str, fresh: str) -> Fault:
-    """A unit stands for the one that should have run: started, it writes that it ran just now."""
-    begin = unit(name, f"echo {fresh} $(date +%s) > {TEXTFILES}/anchorage_{name}.prom")
-    return replace(
-        fault,
-        cause=f"{begin}; {fault.cause}",
-        undo=each(no_unit(name), fault.undo),
-        fills={"UNIT": f"echo fault-{name}"},
-    )
+def _missed(name: str, fault: Fault, by: str, *fresh: str) -> Fault:
+    """A unit stands for the one that should have run: started, it writes that it did so just now."""
+    lines = " ".join(f'"{metric}"' for metric in fresh)
+    program = f"printf '%s\\n' {lines} > {TEXTFILES}/anchorage_{name}.prom"
+    return Fault(f"{unit(by, program)}; {fault.cause}", each(no_unit(by), fault.undo), fills={"UNIT": f"echo {by}"})
 
 
 DRIFT_RAN = "anchorage_drift_last_run_timestamp_seconds"
 BACKED_UP, DRILLED = "anchorage_backup_last_success_timestamp_seconds", "anchorage_drill_last_success_timestamp_seconds"
 FAILED_DRILL = _missed(
-    written("drill", "anchorage_drill_success 0", f"{DRILLED} $((now - 9 * 86400))"), "drill", DRILLED
+    "drill",
+    written("drill", "anchorage_drill_success 0", f"{DRILLED} $((now - 9 * 86400))"),
+    "fault-drill",
+    "anchorage_drill_success 1",
+    f"{DRILLED} $(date +%s)",
 )
+RENEWED = "anchorage_public_certificate_renewal"
 
 FAULTS = {
     "CertificateEndsVerySoon": _ending("ending", 3),
     "CertificateEndsSoon": _ending("ending-soon", 15),
-    # certbot is not on a host whose certificate is the inner authority's; molecule/certificates fails a real renewal.
-    "CertificateRenewalFailed": written(
+    # certbot is not on a host whose certificate is the inner authority's; molecule/letsencrypt fails a real renewal.
+    "CertificateRenewalFailed": _missed(
         "public_certificate",
-        "anchorage_public_certificate_renewal_success 0",
-        "anchorage_public_certificate_renewal_timestamp_seconds $((now - 60))",
+        written("public_certificate", f"{RENEWED}_success 0", f"{RENEWED}_timestamp_seconds $((now - 60))"),
+        "certbot",
+        f"{RENEWED}_success 1",
+        f"{RENEWED}_timestamp_seconds $(date +%s)",
     ),
-    "BackupOld": _missed(written("backup", f"{BACKED_UP} $((now - 27 * 3600))"), "backup", BACKED_UP),
+    "BackupOld": _missed(
+        "backup",
+        written("backup", f"{BACKED_UP} $((now - 27 * 3600))"),
+        "fault-backup",
+        f"{BACKED_UP} $(date +%s)",
+    ),
     "DrillFailed": FAILED_DRILL,
     "DrillOld": FAILED_DRILL,
     "DeployStuck": written(

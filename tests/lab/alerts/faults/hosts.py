@@ -62,8 +62,8 @@ FAULTS = {
     "InodesLow": FILLING_DISK,
     # It fails until somebody puts a file there.
     "UnitFailed": Fault(
-        f"{unit('failing', f'test -e {MENDED}')}; ! systemctl start fault-failing 2>/dev/null",
-        each("systemctl reset-failed 'fault-failing*'", no_unit("failing"), f"rm -f {MENDED}"),
+        f"{unit('fault-failing', f'test -e {MENDED}')}; ! systemctl start fault-failing 2>/dev/null",
+        each("systemctl reset-failed 'fault-failing*'", no_unit("fault-failing"), f"rm -f {MENDED}"),
         where={"name": "fault-failing.service"},
         fills={"UNIT": "echo fault-failing"},
         mend=f"touch {MENDED}",
