@@ -18,8 +18,8 @@ def _ending(name: str, days: int) -> Fault:
 
 def _missed(name: str, fault: Fault, by: str, *fresh: str) -> Fault:
     """A unit stands for the one that should have run: started, it writes that it did so just now."""
-    lines = " ".join(f'"{metric}"' for metric in fresh)
-    program = f"printf '%s\\n' {lines} > {TEXTFILES}/anchorage_{name}.prom"
+    lines = "; ".join(f"echo {metric}" for metric in fresh)
+    program = f"({lines}) > {TEXTFILES}/anchorage_{name}.prom"
     return Fault(f"{unit(by, program)}; {fault.cause}", each(no_unit(by), fault.undo), fills={"UNIT": f"echo {by}"})
 
 
