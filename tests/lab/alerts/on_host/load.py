@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import time
 from pathlib import Path
 from uuid import uuid4
@@ -21,6 +22,7 @@ URL = "http://127.0.0.1:8001"
 KEY = Path("/etc/anchorage/credentials/admin_api_key")
 IN_FLIGHT = 60
 PATIENCE_S = 60
+LOCK = b"begin; lock table collections in access exclusive mode;\n"
 
 
 def main() -> None:
@@ -82,16 +84,18 @@ async def _pass(client: httpx.AsyncClient, rate: float) -> None:
 
 async def _hold_up(held_s: float, free_s: float) -> None:
     words = ("runuser", "-u", "postgres", "--", "psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", "anchorage")
-    psql = await asyncio.create_subprocess_exec(*words, stdin=asyncio.subprocess.PIPE, cwd="/")
-    if psql.stdin is None:
-        raise SystemExit("no way to psql")
     while True:
-        psql.stdin.write(b"begin; lock table collections in access exclusive mode;\n")
-        await psql.stdin.drain()
-        await asyncio.sleep(held_s)
-        psql.stdin.write(b"rollback;\n")
-        await psql.stdin.drain()
-        await asyncio.sleep(free_s)
+        psql = await asyncio.create_subprocess_exec(*words, stdin=asyncio.subprocess.PIPE, cwd="/")
+        if psql.stdin is None:
+            raise SystemExit("no way to psql")
+        # Whoever follows the runbook ends it; it comes again, as such clients do.
+        with contextlib.suppress(ConnectionError):
+            while psql.returncode is None:
+                for command, lasts_s in ((LOCK, held_s), (b"rollback;\n", free_s)):
+                    psql.stdin.write(command)
+                    await psql.stdin.drain()
+                    await asyncio.sleep(lasts_s)
+        await psql.wait()
 
 
 if __name__ == "__main__":
