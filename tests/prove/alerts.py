@@ -86,7 +86,7 @@ def _page(told: Told, reader: Reader, seen: Seen, alert: str) -> Figure:
 
 
 def _together(told: Told, reader: Reader, seen: Seen, batch: tuple[str, ...]) -> None:
-    there, good = [], set()
+    there: list[str] = []
     with _told_of(", ".join(batch)):
         with caused(told, [FAULTS[alert] for alert in batch]) as begun:
             for alert in batch:
@@ -94,7 +94,7 @@ def _together(told: Told, reader: Reader, seen: Seen, batch: tuple[str, ...]) ->
                     at = told.wait(alert, "firing", begun, where=FAULTS[alert].where)
                     _say(f"{alert}: arrived after {at - begun:.0f} s, hurried")
                     there.append(alert)
-            good |= {alert for alert in there if _followed(told, reader, alert, FAULTS[alert])}
+            good = {alert for alert in there if _followed(told, reader, alert, FAULTS[alert])}
         for alert in there:
             with _told_of(alert):
                 told.wait(alert, "resolved", begun, where=FAULTS[alert].where)
@@ -116,10 +116,14 @@ def _switch(told: Told, reader: Reader, seen: Seen) -> None:
 
 
 def _followed(told: Told, reader: Reader, alert: str, fault: Fault) -> bool:
-    looked = _ran(alert, reader.follow(alert, fault, LOOK))
-    if fault.mend:
-        told.ask(fault.mend)
-    return _ran(alert, reader.follow(alert, fault, DO)) and looked
+    """Whether all of its commands did what they should; what can't even be run counts as one that did not."""
+    looked = done = False
+    with _told_of(alert):
+        looked = _ran(alert, reader.follow(alert, fault, LOOK))
+        if fault.mend:
+            told.ask(fault.mend)
+        done = _ran(alert, reader.follow(alert, fault, DO))
+    return looked and done
 
 
 def _over(reader: Reader, alert: str) -> bool:

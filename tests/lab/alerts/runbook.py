@@ -84,16 +84,19 @@ class Reader:
 
     def _run(self, command: str) -> subprocess.CompletedProcess[str]:
         words, directory, environment = self._place(command)
-        return subprocess.run(
-            words,
-            cwd=directory,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=AT_MOST_S,
-            stdin=subprocess.DEVNULL,
-        )
+        try:
+            return subprocess.run(
+                words,
+                cwd=directory,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=AT_MOST_S,
+                stdin=subprocess.DEVNULL,
+            )
+        except subprocess.TimeoutExpired:
+            raise LabError(f"`{command}` did not end within {AT_MOST_S} s") from None
 
     def _place(self, command: str) -> tuple[list[str], Path, Mapping[str, str]]:
         first, *others = command.split()
