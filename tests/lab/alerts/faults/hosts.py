@@ -78,6 +78,6 @@ FAULTS = {
         running("busy", "for i in $(seq $(nproc)); do while :; do :; done & done; wait", "-p RuntimeMaxSec=150"),
         ended("busy"),
     ),
-    "MemoryLow": Fault(running("memory", f"exec python3 {PROGRAMS}/hold_memory.py 12 150"), ended("memory")),
+    "MemoryLow": Fault(running("memory", f"exec python3 {PROGRAMS}/hold_memory.py 12 300"), ended("memory")),
     "OutOfMemory": OUT_OF_MEMORY,
 }
