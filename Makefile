@@ -64,14 +64,14 @@ molecule-%: setup
 	@molecule test -s $*
 	@echo "molecule $*: passed in $$((SECONDS - start)) s"
 
-test-molecule: $(ROLE_TESTS) ## every role on its own lab hosts (molecule-ROLE for one; -j 3 for three at a time)
+test-molecule: $(ROLE_TESTS) ## every role on its own lab hosts (molecule-ROLE for one; -j 2 for two at a time)
 
 test-lab: setup ## the lab manager, then the whole stack on one lab VM and on two
 	@pytest tests/lab/hosts tests/lab/stack tests/lab/pair
 
-test-slow: setup ## services, lab and roles; what needs lab hosts runs three at a time
+test-slow: setup ## services, lab and roles; what needs lab hosts runs two at a time
 	@$(MAKE) --no-print-directory test-services
-	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target test-lab test-molecule
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-lab test-molecule
 
 test: setup ## all of it
 	@$(MAKE) --no-print-directory test-fast test-slow
