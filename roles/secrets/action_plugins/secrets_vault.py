@@ -56,10 +56,14 @@ STEPS = ("load", "begin", "end", "finish")
 
 @dataclass
 class Vault:
-    """What the file holds, all by the secrets' names; ``made`` has the UTC times of values that were made here."""
+    """What the file holds, all by the secrets' names; ``made`` has the UTC times of values that were made here.
+
+    ``everywhere`` names those of ``former`` whose new value all hosts go by, while the old one is still needed.
+    """
 
     values: dict[str, str]
     former: dict[str, str] = field(default_factory=dict)
+    everywhere: list[str] = field(default_factory=list)
     ended: dict[str, str] = field(default_factory=dict)
     made: dict[str, str] = field(default_factory=dict)
 
@@ -67,11 +71,14 @@ class Vault:
     def of(cls, mapping: Mapping[str, Any]) -> Vault:
         """From the file's mapping; whatever is text in it is kept."""
         stages = {stage: dict(mapping.get(stage) or {}) for stage in ("former", "ended", "made")}
-        return cls({name: str(value) for name, value in mapping.items() if name not in stages}, **stages)
+        everywhere = list(mapping.get("everywhere") or [])
+        values = {name: str(value) for name, value in mapping.items() if name not in (*stages, "everywhere")}
+        return cls(values, everywhere=everywhere, **stages)
 
     def mapping(self) -> dict[str, Any]:
         """For the file, and for the plays."""
-        return {**self.values, "former": self.former, "ended": self.ended, "made": self.made}
+        stages = {"former": self.former, "everywhere": self.everywhere, "ended": self.ended, "made": self.made}
+        return {**self.values, **stages}
 
     def make_missing(self, now: datetime) -> None:
         """Add what is not there yet; nothing is replaced."""
@@ -87,9 +94,10 @@ class Vault:
                 self._make(name, now)
 
     def end(self, kept: Iterable[str]) -> None:
-        """The old values go, but for those that are still needed."""
+        """The old values go, but for those that are still needed. All hosts go by the new ones."""
         for name in set(self.former) - set(kept):
             self.ended[name] = self.former.pop(name)
+        self.everywhere = sorted(self.former)
 
     def ages(self, now: datetime) -> list[dict[str, Any]]:
         """Of each secret: its day and age (None: made before that was written down), what changes it, how far it is."""

@@ -64,9 +64,15 @@ def test_a_change_goes_by_its_stages_and_a_run_that_is_repeated_makes_no_third_v
 
 def test_what_an_old_secret_is_needed_for_keeps_it(vault: Any) -> None:
     vault.begin(["secret_key", "qdrant"], NOW)
+    assert vault.everywhere == []
     vault.end(["secret_key"])
     assert set(vault.former) == {"secret_key"}
     assert set(vault.ended) == {"qdrant_api_key", "qdrant_read_only_api_key"}
+    assert secrets_vault.Vault.of(vault.mapping()).everywhere == ["secret_key"]
+    vault.begin(["secret_key"], NOW)
+    assert vault.everywhere == ["secret_key"]
+    vault.end([])
+    assert (vault.former, vault.everywhere) == ({}, [])
 
 
 def test_ages_are_told_and_an_old_one_with_its_cure(vault: Any) -> None:
