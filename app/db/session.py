@@ -32,7 +32,9 @@ class Database:
             Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
             options["connect_args"] = {"timeout": 30}
         else:
-            options |= {"pool_size": pool_size, "max_overflow": pool_size, "pool_pre_ping": True, "pool_timeout": 20}
+            options |= {"pool_size": pool_size, "max_overflow": pool_size, "pool_pre_ping": True}
+            # Questions that waited for another server all come at once; in 5 s not all had their turn.
+            options["pool_timeout"] = 20
             options["connect_args"] = {"connect_timeout": 3, "application_name": "anchorage"}
         # What a statement was given may be somebody's question: no error may quote it.
         self.engine = create_async_engine(url, hide_parameters=True, **options)

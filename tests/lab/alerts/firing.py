@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,10 +15,11 @@ import yaml
 from lab.host import Host
 from lab.lab import Lab
 from lab.system import LabError
-from lab.up import HOST, ROOT
+from lab.up import HOST
 from tests.lab.alerts.fault import PROGRAMS, Fault
 from tests.lab.alerts.faults import FAULTS
 from tests.lab.alerts.hurried import hurried, hurried_alertmanager
+from tests.lab.stack.conftest import play
 
 HERE = Path(__file__).parent
 PORT, TOLD = 9999, "/run/told.jsonl"
@@ -148,13 +146,6 @@ def _write(told: Told, path: str, text: str) -> None:
 
 
 def _play(lab: Lab, variables: dict[str, Any]) -> None:
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "inventories/lab", PLAY]
-    environment = {
-        **os.environ,
-        "ANCHORAGE_LAB": lab.name,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-    words = [*command, "-e", json.dumps(variables)]
-    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = play(lab, PLAY, "-e", json.dumps(variables))
     if done.returncode != 0:
-        raise LabError(f"{PLAY} failed:\n{done.stdout[-3000:]}{done.stderr}")
+        raise LabError(f"{PLAY} failed:\n{done.stdout[-3000:]}")

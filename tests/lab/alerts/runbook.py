@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from lab.lab import Lab
 from lab.system import LabError
 from lab.up import ROOT, service
 from tests.lab.alerts.fault import Fault
+from tests.lab.stack.conftest import play_environment
 
 RUNBOOKS = ROOT / "docs/runbooks"
 LOOK, DO, OVER = "Look", "Do", "It is over when"
@@ -99,13 +98,7 @@ class Reader:
 
     def _place(self, command: str) -> tuple[list[str], Path, Mapping[str, str]]:
         first, *others = command.split()
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        environment = {
-            **os.environ,
-            "PATH": path,
-            "ANCHORAGE_LAB": self.lab.name,
-            "ANSIBLE_INVENTORY": "inventories/lab",
-        }
+        environment = {**play_environment(self.lab), "ANSIBLE_INVENTORY": "inventories/lab"}
         if first == "ssh":
             # By the lab's key.
             return self.host.ssh_command(*others[1:]), ROOT, environment
