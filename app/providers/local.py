@@ -209,7 +209,8 @@ class LlamaEngine:
                 usage = _usage_of(chunk, usage, bool(text))
                 if text or chunk.get("usage"):
                     yield AnswerDelta(text, usage)
-            if work.cancelled():
+            # It may have ended, or begun and seen that it is to stop, before it could be cancelled.
+            if stop.is_set():
                 raise ProviderError("local", "The local model was stopped: the service is shutting down.")
             await work
         finally:

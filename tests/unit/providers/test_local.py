@@ -159,6 +159,9 @@ async def test_closing_while_it_writes_ends_the_answer_at_once() -> None:
         start = time.perf_counter()
         await engine.close()
         assert time.perf_counter() - start < 4
+        with pytest.raises(ProviderError, match="shutting down"):
+            async for _ in deltas:
+                pass
     with pytest.raises(ProviderError, match="shutting down"):
         await waiting
 
