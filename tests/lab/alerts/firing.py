@@ -16,7 +16,7 @@ from lab.host import Host
 from lab.lab import Lab
 from lab.system import LabError
 from lab.up import HOST
-from tests.lab.alerts.fault import PROGRAMS, Fault
+from tests.lab.alerts.fault import PROGRAMS, Fault, asked, ended
 from tests.lab.alerts.faults import FAULTS
 from tests.lab.alerts.hurried import hurried, hurried_alertmanager
 from tests.lab.stack.conftest import play
@@ -116,6 +116,19 @@ def seconds_to_page(told: Told, alert: str, follow: Callable[[Fault], None] | No
         told.ask(fault.undo)
         told.wait(alert, "resolved", begun, where=fault.where)
     return arrived - begun
+
+
+def seconds_to_pages(told: Told, alerts: Sequence[str], made_up_by: str) -> dict[str, float]:
+    """The same for pages of one fault that look back for hours; ``made_up_by`` are the requests that then end them."""
+    with caused(told, [FAULTS[alert] for alert in alerts]) as begun:
+        arrived = {alert: told.wait(alert, "firing", begun) - begun for alert in alerts}
+    told.ask(asked("made-up", made_up_by))
+    try:
+        for alert in alerts:
+            told.wait(alert, "resolved", begun, patience_s=3 * PATIENCE_S)
+    finally:
+        told.ask(ended("made-up"))
+    return arrived
 
 
 @contextmanager

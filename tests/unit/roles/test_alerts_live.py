@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.lab.alerts.faults import AS_THEY_ARE, ELSEWHERE, FAULTS, HURRIED
+from tests.lab.alerts.faults import AS_THEY_ARE, BUDGETS, ELSEWHERE, FAULTS, HURRIED
 from tests.lab.alerts.hurried import hurried, hurried_alertmanager, seconds
 from tests.lab.alerts.runbook import DO, LOOK, OVER, RUNBOOKS, blanks, commands
 from tests.unit.roles.test_alerts import ALERTS, RULES
@@ -26,7 +26,11 @@ def test_every_alert_has_a_fault_that_causes_it_or_a_reason_why_not() -> None:
 def test_every_fault_is_caused_once() -> None:
     caused = Counter([*AS_THEY_ARE, *(alert for batch in HURRIED for alert in batch)])
     assert caused == Counter(FAULTS.keys())
-    assert {ALERTS[alert]["labels"]["severity"] for alert in AS_THEY_ARE} == {"page"}
+
+
+def test_every_page_is_timed_with_the_rules_as_they_are() -> None:
+    pages = {alert for alert, rule in ALERTS.items() if rule["labels"]["severity"] == "page"}
+    assert pages == {*AS_THEY_ARE, *(alert for alerts in BUDGETS for alert in alerts)}
 
 
 def test_what_is_caused_at_once_does_not_hold_back_one_another() -> None:
