@@ -30,6 +30,7 @@ PARTS: dict[str, Callable[[], list[Figure]]] = {
     "retrieval": retrieval.measure,
     "up": deployment.measure,
     "alerts": alerts.measure,
+    "pages": alerts.measure_pages,
     "certificates": certificates.measure,
     "dashboards": dashboards.measure,
     "hardening": hardening.measure,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -100,18 +100,13 @@ def in_a_hurry(told: Told) -> Iterator[None]:
         told.ask(f"{as_written} && rm -r {AS_WRITTEN} && {RELOAD}")
 
 
-def seconds_to_page(told: Told, alert: str, follow: Callable[[Fault], None] | None = None) -> float:
-    """From the fault to the alert at the receiver; the fault is undone, and that it is over was told too.
-
-    ``follow`` is what is done about the fault before it is undone.
-    """
+def seconds_to_page(told: Told, alert: str) -> float:
+    """From the fault to the alert at the receiver; the fault is undone, and that it is over was told too."""
     fault = FAULTS[alert]
     begun = time.time()
     try:
         told.ask(fault.cause)
         arrived = told.wait(alert, "firing", begun, where=fault.where)
-        if follow is not None:
-            follow(fault)
     finally:
         told.ask(fault.undo)
         told.wait(alert, "resolved", begun, where=fault.where)

@@ -21,7 +21,7 @@ ELSEWHERE: Mapping[str, str] = {
     "ClockWrong": "hosts of a lab have the machine's one clock, which no test may set and their exporters don't judge",
 }
 
-# Pages, caused with the rules as they are.
+# Pages, each caused by itself: timed with the rules as they are, and followed with hurried ones.
 AS_THEY_ARE = (
     "AppDown",
     "WorkerDown",
@@ -41,12 +41,11 @@ AS_THEY_ARE = (
 # Pages of a budget that hours of a small fault burn, or a minute of a great one: on a fresh host that minute is most
 # of what its rules look back at. By the rules as they are too; with the requests that then make up for it, and end it.
 BUDGETS: Mapping[tuple[str, ...], str] = {
-    ("LatencyBurnsFast", "LatencyBurns"): "--questions 20",
+    ("LatencyBurnsFast", "LatencyBurns"): "--questions 5",
     ("AvailabilityBurnsFast", "AvailabilityBurns"): "--passing 150",
 }
 
-# All others by hurried rules, and those again, for their runbooks; of a line at once: none of them holds another one
-# back or undoes its fault.
+# All others by hurried rules; of a line at once: none of them holds another one back or undoes its fault.
 HURRIED = (
     (
         *("UnitFailed", "UnitRestarts", "InodesLow", "DiskFillsUp", "TargetDown", "TextfileBroken"),
