@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -22,7 +23,7 @@ KILLED_AT = (
     "Write the configuration",
     "Restart the active colour",
     "Stop the spare colour",
-    "Set the password",
+    "postgres : Owner",
 )
 
 
@@ -44,6 +45,7 @@ def measure() -> list[Figure]:
                 lasted.append(time.monotonic() - start)
         undisturbed, refused = load.report, not any(accepted(lab.hosts[0], old).values())
         with questions(service(lab), key) as load:
+            print(f"undisturbed: {undisturbed.failures} of {undisturbed.sent}", file=sys.stderr, flush=True)  # noqa: T201
             for task in KILLED_AT:
                 killed_at(task, play_command("playbooks/secrets.yml", *ALL, *by_password), play_environment(lab))
                 _play(lab, "playbooks/secrets.yml", *ALL, *by_password)
