@@ -22,7 +22,6 @@ from tests.prove.scorecard import Figure
 from tests.unit.roles.test_alerts import ALERTS, cases
 
 MOST_S = 60
-WHAT = "from the fault to"
 
 
 @dataclass
@@ -89,12 +88,15 @@ def _budget(told: Told, alerts: tuple[str, ...], made_up_by: str) -> list[Figure
 
 def _told(alert: str, seconds: float) -> Figure:
     _say(f"{alert}: arrived after {seconds:.0f} s")
-    return Figure(f"{WHAT} `{alert}` at a webhook", f"≤ {MOST_S} s", f"{seconds:.0f} s", seconds <= MOST_S)
+    return _figure(alert, f"{seconds:.0f} s", met=seconds <= MOST_S)
 
 
 def _not_told(alert: str, error: LabError) -> Figure:
-    said = f"not told: {error}".replace("|", "/")
-    return Figure(f"{WHAT} `{alert}` at a webhook", f"≤ {MOST_S} s", said, met=False)
+    return _figure(alert, f"not told: {error}".replace("|", "/"), met=False)
+
+
+def _figure(alert: str, said: str, *, met: bool) -> Figure:
+    return Figure(f"from the fault to `{alert}` at a webhook", f"≤ {MOST_S} s", said, met)
 
 
 def _page(told: Told, alert: str) -> Figure:

@@ -45,7 +45,8 @@ def measure() -> list[Figure]:
                 lasted.append(time.monotonic() - start)
         undisturbed, refused = load.report, not any(accepted(lab.hosts[0], old).values())
         with questions(service(lab), key) as load:
-            print(f"undisturbed: {undisturbed.failures} of {undisturbed.sent}", file=sys.stderr, flush=True)  # noqa: T201
+            failed = undisturbed.failures.total()
+            print(f"undisturbed: {failed} of {undisturbed.sent} failed", file=sys.stderr, flush=True)  # noqa: T201
             for task in KILLED_AT:
                 killed_at(task, play_command("playbooks/secrets.yml", *ALL, *by_password), play_environment(lab))
                 _play(lab, "playbooks/secrets.yml", *ALL, *by_password)
