@@ -14,7 +14,7 @@ import pytest
 
 from tests.lab.alerts.faults import FAULTS, HURRIED
 from tests.lab.alerts.firing import Told, caused, in_a_hurry, receiver, seconds_to_page
-from tests.lab.secret_change import make_key, questions
+from tests.lab.secret_change import questions
 from tests.lab.stack.conftest import Stack
 
 pytestmark = pytest.mark.lab
@@ -29,7 +29,7 @@ def told(stack: Stack) -> Iterator[Told]:
 
 def test_nobody_is_told_anything_while_all_is_well(stack: Stack, told: Told) -> None:
     begun = time.time()
-    with questions(stack.service, make_key(stack.host, "quiet"), RATE_PER_S) as load:
+    with questions(stack.service, stack.service.api_key, RATE_PER_S) as load:
         time.sleep(60)
     heard = {one["labels"]["alertname"] for one in told.alerts() if one["at"] >= begun}
     assert load.report.sent > 200
