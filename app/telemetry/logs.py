@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
+from functools import lru_cache
 from typing import TextIO
 
+import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
@@ -32,7 +35,7 @@ def configure_logs(settings: Settings) -> None:
     shared: list[Processor] = [
         with_names,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _stamped,
     ]
     if (report := open_reports(settings)) is not None:
         shared.append(report)
@@ -98,12 +101,24 @@ class _Lines:
     debug = info = warning = error = critical = exception = msg
 
 
-# Made once: json.dumps would make one for each line.
-_ENCODER = json.JSONEncoder(default=repr)
-
-
 def _as_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    return _ENCODER.encode(event)
+    try:
+        return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:
+        # Half a surrogate pair, as in the name of a file that is not UTF-8; a number of more than 64 bits.
+        return json.dumps(event, default=repr)
+
+
+def _stamped(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """RFC 3339, to the microsecond; structlog's own takes as long as all else of a line."""
+    second, nanosecond = divmod(time.time_ns(), 1_000_000_000)
+    event["timestamp"] = f"{_date(second)}.{nanosecond // 1000:06}Z"
+    return event
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -59,7 +59,7 @@ class Redactor:
             if secret in line:
                 line = line.replace(secret, HIDDEN)
         for text in _texts.get() or ():
-            for form in {text, _in_json(text), repr(text)[1:-1]}:
+            for form in {text, *_in_json(text), repr(text)[1:-1]}:
                 if len(form) >= MIN_LENGTH and form in line:
                     line = line.replace(form, HIDDEN)
         return _API_KEY.sub(rf"anc_\1_{HIDDEN}", line) if "anc_" in line else line
@@ -72,8 +72,9 @@ def _variants(name: str, secret: str) -> set[str]:
         parts = {password, unquote(password)} if password else set()
     else:
         parts = {secret}
-    return parts | {_in_json(part) for part in parts}
+    return parts.union(*map(_in_json, parts))
 
 
-def _in_json(text: str) -> str:
-    return json.dumps(text)[1:-1]
+def _in_json(text: str) -> set[str]:
+    """As a line has it, and as one within one has it."""
+    return {json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (False, True)}
