@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tests.lab.alerts.fault import Fault
-from tests.lab.alerts.faults import care, data, hosts, service, watching
+from tests.lab.alerts.faults import care, clock, data, hosts, service, watching
 
 FAULTS: Mapping[str, Fault] = {
     **service.FAULTS,
     **data.FAULTS,
     **hosts.FAULTS,
     **care.FAULTS,
+    **clock.FAULTS,
     **watching.FAULTS,
 }
 
-# Alerts that are not caused here, and why.
+# What is not caused here, and why.
 ELSEWHERE: Mapping[str, str] = {
     "Watchdog": "it is always there; that its silence is heard is tested in tests/lab/stack/test_alerts.py",
-    "ClockWrong": "hosts of a lab have the machine's one clock, which no test may set and their exporters don't judge",
 }
 
 # Pages, each caused by itself: timed with the rules as they are, and followed with hurried ones.
@@ -54,7 +54,7 @@ HURRIED = (
     ),
     ("RedisEvicts", "RedisRejectsConnections", "PostgresConnectionsHigh", "DeadLetters", "DriftUnknown", "RulesFail"),
     ("PostgresReplicationLag", "QueueWaits", "ConfigurationRefused", "NotificationsFail"),
-    ("AlertmanagerUnreachable", "OutOfMemory"),
+    ("AlertmanagerUnreachable", "OutOfMemory", "ClockWrong"),
     ("DependencyUnreachable", "AvailabilityBurnsFast", "AvailabilityBurns"),
     ("ErrorRateHigh",),
     ("AvailabilityBurnsSlowly",),
