@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from app.cli import asking, evaluate, ingesting, keys, operate, resources
+from app.cli import asking, evaluate, golden, ingesting, keys, operate, resources
 from app.errors import AnchorageError
 
 application = typer.Typer(
@@ -24,6 +24,7 @@ for _name, _group in (
     ("cache", resources.cache),
     ("sessions", resources.sessions),
     ("keys", keys.keys),
+    ("golden", golden.golden),
 ):
     application.add_typer(_group, name=_name)
 
