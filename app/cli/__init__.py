@@ -6,13 +6,13 @@ import sys
 
 import typer
 
-from app.cli import asking, evaluate, golden, ingesting, keys, operate, resources
+from app.cli import asking, evaluate, golden, ingesting, keys, operate, recover, resources
 from app.errors import AnchorageError
 
 application = typer.Typer(
     help="Answers with citations from your own documents.", no_args_is_help=True, pretty_exceptions_enable=False
 )
-for _verb in (operate.serve, operate.worker, operate.migrate, operate.doctor, operate.reindex):
+for _verb in (operate.serve, operate.worker, operate.migrate, operate.doctor, operate.reindex, recover.recover):
     application.command()(_verb)
 for _name, _asking in (("ingest", ingesting.ingest), ("ask", asking.ask), ("search", asking.search)):
     application.command(_name)(_asking)
