@@ -13,6 +13,7 @@ from enum import StrEnum
 from uuid import UUID, uuid4
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import undefer
 
@@ -79,7 +80,10 @@ async def recover_collection(
             )
         ).all()
     async with live.session() as session:
-        await _collection(session, tenant, collection, clock)
+        try:
+            await _collection(session, tenant, collection, clock)
+        except IntegrityError as error:
+            raise ConflictError(f"Somebody else makes the collection {name!r} right now. Try again.") from error
     outcomes: Counter[Outcome] = Counter()
     for document_id in ids:
         outcomes[await _recover(live, await _saved(copy, document_id), clock)] += 1
@@ -125,6 +129,9 @@ async def _recover(live: Database, saved: Saved, clock: Clock) -> Outcome:
             # Its end would take the new points too.
             raise ConflictError(f"Document {saved.document.id} is being removed right now. Try again in a moment.")
         collection = await _collection(session, saved.tenant, saved.collection, clock)
+        # Held from here on: whoever else brings the same document back comes before or after.
+        if await session.get(Document, saved.document.id) is not None:
+            return Outcome.UNCHANGED
         session.add(
             Document(
                 id=saved.document.id,
