@@ -15,8 +15,8 @@ OPTIONAL_GROUPS = ("llm",)
 PARTS: dict[str, tuple[str, ...]] = {
     "front": ("edge", "app", "worker"),
     "data": ("postgres", "redis", "qdrant", "monitoring", "backup"),
-    "service": ("edge", "app", "worker", "postgres", "redis", "qdrant"),
-    "watch": ("monitoring", "backup"),
+    "service": ("edge", "app", "worker", "postgres", "redis", "qdrant", "backup"),
+    "watch": ("monitoring",),
     "acme": (),
 }
 # Somebody else's host in the same network: no part of the inventory.

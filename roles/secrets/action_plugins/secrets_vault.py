@@ -41,6 +41,7 @@ LENGTHS = {
     "grafana_admin_password": 40,
     "grafana_secret_key": 40,
     "ca_passphrase": 40,
+    "backup_passphrase": 64,
 }
 # What is changed together, by the name that an operator gives.
 GROUPS = {
