@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 
@@ -19,7 +20,8 @@ VERBS: dict[str, Callable[[Settings, list[str]], int]] = {
 
 
 def main() -> int:
-    """Status 1 and one sentence when it failed."""
+    """Status 1 and one sentence when it failed. Whoever ends it has it tidy up first."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return VERBS[sys.argv[1]](Settings.load(), sys.argv[2:])
     except BackupError as error:

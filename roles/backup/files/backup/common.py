@@ -76,8 +76,8 @@ def alone(settings: Settings) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise BackupError(
-                        f"another backup, drill or restore holds {settings.lock} since more than {settings.lock_wait_sec} "
-                        "s; see `systemctl list-units 'anchorage-*'`"
+                        f"another backup, drill or restore holds {settings.lock}, and did not end within "
+                        f"{settings.lock_wait_sec} s; see `systemctl list-units 'anchorage-*'`"
                     ) from None
                 time.sleep(1)
         yield
