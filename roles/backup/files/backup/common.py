@@ -87,7 +87,15 @@ def run(command: Sequence[str | Path], *, what: str, stdin: str | None = None, t
     """What a command says; a BackupError with its last words when it ends otherwise than with 0."""
     try:
         done = subprocess.run(  # noqa: S603
-            [str(word) for word in command], input=stdin, capture_output=True, text=True, check=False, timeout=timeout
+            [str(word) for word in command],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=timeout,
+            # Their words are read here.
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
         )
     except subprocess.TimeoutExpired:
         raise BackupError(f"{what} did not end within {timeout:.0f} s") from None

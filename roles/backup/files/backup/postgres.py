@@ -146,7 +146,11 @@ class Pgbackrest:
 
     def backups(self) -> list[dict[str, Any]]:
         """All that it has, the oldest first; a wrong key or a broken repository is a BackupError."""
-        stanzas = json.loads(self("info", "--output=json"))
+        try:
+            stanzas = json.loads(self("info", "--output=json"))
+        except ValueError:
+            # It shows what it could not decrypt, which is no JSON.
+            raise BackupError("pgBackRest info makes no sense: is the passphrase the repository's?") from None
         if not stanzas or stanzas[0]["status"]["code"] not in (0, 2):
             said = stanzas[0]["status"]["message"] if stanzas else "it knows no such stanza"
             raise BackupError(

@@ -38,7 +38,14 @@ class Scratch:
 
     def restore(self, label: str, mark: str) -> None:
         """Bring a backup here, to be replayed up to a mark."""
-        options = [f"--set={label}", "--type=name", f"--target={mark}", "--target-action=pause", "--archive-mode=off"]
+        options = [
+            f"--set={label}",
+            "--type=name",
+            f"--target={mark}",
+            "--target-action=pause",
+            "--archive-mode=off",
+            "--job-retry=0",
+        ]
         self._pgbackrest("restore", f"--pg1-path={self._data}", *options)
         for name in ("postgresql.conf", "pg_ident.conf"):
             (self._data / name).write_text("")
@@ -83,7 +90,7 @@ class Scratch:
 
     def _at_least(self) -> dict[str, str]:
         told = run([self._programs / "pg_controldata", "-D", self._data], what="pg_controldata")
-        found = dict(re.split(r":\s+", line, maxsplit=1) for line in told.splitlines() if ":" in line)
+        found = {label: value.strip() for label, _, value in (line.partition(":") for line in told.splitlines())}
         return {name: found[label] for label, name in AT_LEAST.items()}
 
     def _wait(self, query: str) -> None:
