@@ -30,6 +30,7 @@ def test_refused_and_nothing_is_touched(host: Host, variables: dict[str, str], m
 
 def test_what_was_dropped_comes_back_and_what_came_later_does_not(host: Host) -> None:
     sql(host, "DROP TABLE IF EXISTS notes; CREATE TABLE notes (n int, said text); INSERT INTO notes VALUES (1, 'kept')")
+    qdrant(host, "DELETE", "/collections/kept")
     qdrant(host, "PUT", "/collections/kept", {"vectors": {"size": 3, "distance": "Cosine"}})
     points = [{"id": n, "vector": [1, n, 2]} for n in range(50)]
     qdrant(host, "PUT", "/collections/kept/points?wait=true", {"points": points})
