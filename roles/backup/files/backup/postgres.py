@@ -58,7 +58,7 @@ def counting(names: list[str], checked: list[str]) -> str:
     """Queries of which each says in JSON how many rows a table has and, of some, a checksum that knows no order."""
     queries = []
     for name in names:
-        total = "sum(hashtextextended(t::text, 0)::numeric)::text" if name in checked else "NULL"
+        total = "coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text" if name in checked else "NULL"
         literal = name.replace("'", "''")
         queries.append(
             f"SELECT json_build_object('table', '{literal}', 'rows', count(*), 'checksum', {total}) "  # noqa: S608
