@@ -25,13 +25,7 @@ def _missed(name: str, fault: Fault, by: str, *fresh: str) -> Fault:
 
 DRIFT_RAN = "anchorage_drift_last_run_timestamp_seconds"
 BACKED_UP, DRILLED = "anchorage_backup_last_success_timestamp_seconds", "anchorage_drill_last_success_timestamp_seconds"
-FAILED_DRILL = _missed(
-    "drill",
-    written("drill", "anchorage_drill_success 0", f"{DRILLED} $((now - 9 * 86400))"),
-    "fault-drill",
-    "anchorage_drill_success 1",
-    f"{DRILLED} $(date +%s)",
-)
+FAILED_DRILL = written("drill", "anchorage_drill_success 0", f"{DRILLED} $((now - 9 * 86400))")
 RENEWED = "anchorage_public_certificate_renewal"
 
 FAULTS = {
@@ -45,12 +39,8 @@ FAULTS = {
         f"{RENEWED}_success 1",
         f"{RENEWED}_timestamp_seconds $(date +%s)",
     ),
-    "BackupOld": _missed(
-        "backup",
-        written("backup", f"{BACKED_UP} $((now - 27 * 3600))"),
-        "fault-backup",
-        f"{BACKED_UP} $(date +%s)",
-    ),
+    # The units themselves are what the runbooks start.
+    "BackupOld": written("backup", f"{BACKED_UP} $((now - 27 * 3600))"),
     "DrillFailed": FAILED_DRILL,
     "DrillOld": FAILED_DRILL,
     "DeployStuck": written(
