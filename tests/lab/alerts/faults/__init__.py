@@ -49,11 +49,11 @@ BUDGETS: Mapping[tuple[str, ...], str] = {
 HURRIED = (
     (
         *("UnitFailed", "UnitRestarts", "InodesLow", "DiskFillsUp", "TargetDown", "TextfileBroken"),
-        *("CertificateEndsSoon", "CertificateRenewalFailed", "BackupOld", "DrillFailed", "DrillOld"),
+        *("CertificateEndsSoon", "CertificateRenewalFailed", "BackupOld", "DrillFailed"),
         *("DeployStuck", "DriftFound", "QdrantNotGreen", "QdrantRed"),
     ),
-    ("RedisEvicts", "RedisRejectsConnections", "PostgresConnectionsHigh", "DeadLetters", "DriftUnknown", "RulesFail"),
-    ("PostgresReplicationLag", "QueueWaits", "ConfigurationRefused", "NotificationsFail"),
+    ("RedisEvicts", "RedisRejectsConnections", "PostgresConnectionsHigh", "DeadLetters", "DriftUnknown", "DrillOld"),
+    ("PostgresReplicationLag", "QueueWaits", "ConfigurationRefused", "NotificationsFail", "RulesFail"),
     ("AlertmanagerUnreachable", "OutOfMemory", "ClockWrong"),
     ("DependencyUnreachable", "AvailabilityBurnsFast", "AvailabilityBurns"),
     ("ErrorRateHigh",),

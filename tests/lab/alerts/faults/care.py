@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.lab.alerts.fault import TEXTFILES, Fault, each, no_unit, unit, written
+from tests.lab.alerts.fault import TEXTFILES, Fault, each, no_unit, together, unit, written
 
 
 def _ending(name: str, days: int) -> Fault:
@@ -25,7 +25,8 @@ def _missed(name: str, fault: Fault, by: str, *fresh: str) -> Fault:
 
 DRIFT_RAN = "anchorage_drift_last_run_timestamp_seconds"
 BACKED_UP, DRILLED = "anchorage_backup_last_success_timestamp_seconds", "anchorage_drill_last_success_timestamp_seconds"
-FAILED_DRILL = written("drill", "anchorage_drill_success 0", f"{DRILLED} $((now - 9 * 86400))")
+SETS = "/var/lib/anchorage-backup/sets"
+SETS_BACK = f"[ ! -e {SETS}-away ] || {{ rm -r {SETS}; mv {SETS}-away {SETS}; }}"
 RENEWED = "anchorage_public_certificate_renewal"
 
 FAULTS = {
@@ -41,8 +42,17 @@ FAULTS = {
     ),
     # The units themselves are what the runbooks start.
     "BackupOld": written("backup", f"{BACKED_UP} $((now - 27 * 3600))"),
-    "DrillFailed": FAILED_DRILL,
-    "DrillOld": FAILED_DRILL,
+    # A drill that really finds no backup.
+    "DrillFailed": Fault(
+        together(
+            f"mv {SETS} {SETS}-away",
+            f"install -d -o postgres -g postgres -m 0700 {SETS}",
+            "! systemctl start anchorage-drill 2>/dev/null",
+        ),
+        each(SETS_BACK, "systemctl start anchorage-drill"),
+        mend=SETS_BACK,
+    ),
+    "DrillOld": written("drill", f"{DRILLED} $((now - 9 * 86400))"),
     "DeployStuck": written(
         "deploy",
         "anchorage_deploy_in_progress 1",

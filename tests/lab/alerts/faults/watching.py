@@ -43,9 +43,9 @@ FAULTS = {
     ),
     # Two series where an alert expects one: they differ in a label that the alert gives itself.
     "RulesFail": written(
-        "drill_twice",
-        'anchorage_drill_success{component="postgres"} 0',
-        'anchorage_drill_success{component="qdrant"} 0',
+        "drift_twice",
+        'anchorage_drift_changes{host="one",component="edge"} 1',
+        'anchorage_drift_changes{host="one",component="app"} 1',
     ),
     "ConfigurationRefused": NONSENSE,
     "RemoteWriteBehind": Fault(REMOTE_STORE, f"sed -i '/^{MARK}$/,$d' {PROMETHEUS}; {READ}"),
