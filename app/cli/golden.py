@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.connection import AsJson, say, say_json
-from app.cli.operate import load_settings
+from app.cli.operate import Result, load_settings, with_services
 
 if TYPE_CHECKING:
     from app.evaluation.golden import Difference, Golden
     from app.services import Services
 
-Result = TypeVar("Result")
 golden = typer.Typer(help="Questions that must cite the same after a restore.", no_args_is_help=True)
 
 
@@ -33,7 +31,7 @@ def record(
     async def ask(services: Services) -> list[Golden]:
         return await answered(services.pipeline, await asked_before(services.database, limit))
 
-    questions = _with_services(ask)
+    questions = _asked(ask)
     write(file, questions)
     if as_json:
         say_json({"questions": len(questions)})
@@ -55,7 +53,7 @@ def check(
     async def ask(services: Services) -> list[Difference]:
         return await compare(services.pipeline, questions)
 
-    differences = _with_services(ask)
+    differences = _asked(ask)
     if as_json:
         say_json({"questions": len(questions), "differences": [asdict(one) for one in differences]})
     else:
@@ -67,20 +65,11 @@ def check(
         raise typer.Exit(1)
 
 
-def _with_services(ask: Callable[[Services], Awaitable[Result]]) -> Result:
-    from app.services import open_services
+def _asked(ask: Callable[[Services], Awaitable[Result]]) -> Result:
     from app.telemetry.logs import configure_logs
-    from app.telemetry.metrics import Metrics
 
-    # These are no questions that somebody asks: nobody shall count them, or find them in the log.
-    settings = load_settings().model_copy(update={"enable_query_logging": False, "log_level": "ERROR"})
+    # These are no questions that somebody asks: nobody shall count them, or find them in a log or a trace.
+    unseen = {"enable_query_logging": False, "enable_metrics": False, "otel_exporter_otlp_endpoint": None}
+    settings = load_settings().model_copy(update={**unseen, "log_level": "ERROR"})
     configure_logs(settings)
-
-    async def run() -> Result:
-        services = await open_services(settings, Metrics(settings.metrics_namespace, enabled=False))
-        try:
-            return await ask(services)
-        finally:
-            await services.close()
-
-    return asyncio.run(run())
+    return with_services(settings, ask)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from pydantic import ValidationError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from app.services import Services
     from app.settings import Settings
 
+Result = TypeVar("Result")
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -96,7 +97,7 @@ def worker() -> None:
         async with _metrics_served(services):
             await services.worker.run()
 
-    _with_services(settings, work)
+    with_services(settings, work)
 
 
 @asynccontextmanager
@@ -239,20 +240,21 @@ def _show(findings: Sequence[Finding]) -> None:
     Console().print(table)
 
 
-def _with_services(settings: Settings, action: Callable[[Services], Awaitable[None]]) -> None:
+def with_services(settings: Settings, action: Callable[[Services], Awaitable[Result]]) -> Result:
+    """What the action returns, done with the service's parts, which are opened for it and closed after it."""
     from app.services import open_services
     from app.telemetry.metrics import Metrics
     from app.telemetry.otlp import open_tracer
 
-    async def run() -> None:
+    async def run() -> Result:
         metrics = Metrics(settings.metrics_namespace, enabled=settings.enable_metrics)
         traced = open_tracer(settings, "worker", metrics)
         services = await open_services(settings, metrics, tracer=traced[0] if traced is not None else None)
         try:
-            await action(services)
+            return await action(services)
         finally:
             await services.close()
             if traced is not None:
                 traced[1].close()
 
-    asyncio.run(run())
+    return asyncio.run(run())

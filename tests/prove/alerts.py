@@ -54,10 +54,6 @@ def measure() -> list[Figure]:
         reader = Reader(lab, told.host)
         for batch in (*((page,) for page in AS_THEY_ARE), *HURRIED):
             _together(told, reader, seen, batch)
-        # What was missed beside others, on a machine that does more than this, is caused once more, alone.
-        for alert in sorted(set(FAULTS) - (seen.arrived & seen.followed)):
-            _say(f"{alert}: once more")
-            _together(told, reader, seen, (alert,))
         _switch(told, reader, seen)
     tested = {alert for alert in ALERTS if cases(alert)}
     return [
